@@ -1,0 +1,1 @@
+"""Ground floor: errors, configuration, field registry, artifact metadata, provenance, logging, atomic files."""

@@ -1,0 +1,306 @@
+"""The experiment file as typed, frozen models: one YAML file is one experiment, its sections are the stages.
+
+Every model forbids unknown keys. Lengths are in metres, times in seconds, velocities in m/s; a
+non-dimensional study simply reads them as units of its own.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+EvenInt = Annotated[int, Field(ge=4, multiple_of=2)]
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, no unknown keys, no silent conversion of types (an int may serve as a float)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+# --- the flow -------------------------------------------------------------------------------------------------
+
+
+class NoForcing(Section):
+    """Decaying flow."""
+
+    kind: Literal["none"] = "none"
+
+
+class KolmogorovForcing(Section):
+    """Body force amplitude * sin(2 pi wavenumber y / Ly) along x."""
+
+    kind: Literal["kolmogorov"]
+    wavenumber: PositiveInt = Field(4, description="number of waves across the domain in y")
+    amplitude: PositiveFloat = Field(1.0, description="peak body force [m/s^2]")
+
+
+class RingForcing(Section):
+    """Steady body force with random phases on the shell of modes |k| L/2pi within 1/2 of `wavenumber`."""
+
+    kind: Literal["ring"]
+    wavenumber: PositiveInt = 4
+    amplitude: PositiveFloat = Field(1.0, description="root mean square of the body force [m/s^2]")
+    seed: int = 0
+
+
+Forcing = Annotated[NoForcing | KolmogorovForcing | RingForcing, Field(discriminator="kind")]
+
+
+class Flow(Section):
+    """The physical problem: incompressible flow in a periodic rectangular box, shared by all stages."""
+
+    domain: tuple[PositiveFloat, PositiveFloat] = Field((6.283185307179586, 6.283185307179586), description="Lx, Ly [m]")
+    viscosity: NonNegativeFloat = Field(description="kinematic viscosity nu [m^2/s]")
+    drag: NonNegativeFloat = Field(0.0, description="linear (Rayleigh) drag [1/s]")
+    forcing: Forcing = NoForcing()
+
+
+# --- the host solver that will use the closure ------------------------------------------------------------------
+
+
+class FiniteVolumeHost(Section):
+    """Staggered energy-conserving finite volume, orders 2, 4, 6, pressure projection, explicit Runge-Kutta."""
+
+    kind: Literal["finite_volume"]
+    grid: tuple[EvenInt, EvenInt]
+    order: Literal[2, 4, 6] = 2
+    time_step: PositiveFloat = Field(description="[s]")
+
+
+class Hyperviscosity(Section):
+    """Damping rate (k/kmax)^(2 power) of every mode, in the spectral host's linear term."""
+
+    rate: NonNegativeFloat = Field(4.0, description="damping of the highest mode along an axis [1/s]")
+    power: PositiveInt = 4
+
+
+class SpectralHost(Section):
+    """Pseudo-spectral, vorticity form. `shift` keeps all modes and shifts the grid half a cell on alternate stages."""
+
+    kind: Literal["spectral"]
+    grid: tuple[EvenInt, EvenInt]
+    dealias: Literal["two_thirds", "shift"] = "two_thirds"
+    hyperviscosity: Hyperviscosity | None = None
+    time_step: PositiveFloat = Field(description="[s]")
+
+
+Host = Annotated[FiniteVolumeHost | SpectralHost, Field(discriminator="kind")]
+
+
+# --- simulate -------------------------------------------------------------------------------------------------
+
+
+class DnsSource(Section):
+    """Pseudo-spectral DNS of the flow. Every realisation starts from its own random field."""
+
+    kind: Literal["dns"]
+    grid: tuple[EvenInt, EvenInt]
+    realisations: PositiveInt = Field(4, description="independent runs, spread over the ranks")
+    duration: PositiveFloat = Field(description="recorded time of each realisation [s]")
+    snapshot_interval: PositiveFloat = Field(description="[s]")
+    spin_up: NonNegativeFloat = Field(0.0, description="time run and thrown away before recording, on the full grid [s]")
+    spin_up_coarse: NonNegativeFloat = Field(0.0, description="time run before that, on a grid 4 times coarser [s]")
+    initial_wavenumber: PositiveInt = Field(4, description="peak of the random initial spectrum [2 pi / L]")
+    initial_velocity: PositiveFloat = Field(1.0, description="root mean square of the initial velocity [m/s]")
+    time_step: PositiveFloat | None = Field(None, description="fixed step [s]; without it the step follows `cfl`")
+    cfl: PositiveFloat = Field(0.5, description="largest |u| dt / dx; a fixed step that exceeds it ends the run")
+    precision: Literal["float32", "float64"] = "float32"
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
+class WellSource(Section):
+    """Your own data: HDF5 files in the layout of The Well, with a velocity field on a periodic uniform grid."""
+
+    kind: Literal["well"]
+    files: Annotated[tuple[str, ...], Field(min_length=1)] = Field(description="paths, relative to the experiment file")
+    velocity: str = Field("velocity", description="name of the field in t1_fields that holds the velocity")
+
+
+Source = Annotated[DnsSource | WellSource, Field(discriminator="kind")]
+
+
+# --- prepare --------------------------------------------------------------------------------------------------
+
+
+class Filter(Section):
+    """Width in metres, or as a multiple of the coarse grid spacing (the default); never both."""
+
+    kind: Literal["sharp", "gaussian", "box", "face_average"] = "face_average"
+    width: PositiveFloat | None = Field(None, description="[m]")
+    width_over_spacing: PositiveFloat | None = Field(None, description="width / coarse spacing [-]; 1 if neither is given")
+
+    @model_validator(mode="after")
+    def _one_width(self):
+        if self.width is not None and self.width_over_spacing is not None:
+            raise ValueError("give width or width_over_spacing, not both")
+        return self
+
+
+class Split(Section):
+    """Realisations (by number) that training, validation and the a-posteriori test may see. They must not overlap."""
+
+    train: Annotated[tuple[int, ...], Field(min_length=1)]
+    validation: Annotated[tuple[int, ...], Field(min_length=1)]
+    test: Annotated[tuple[int, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _disjoint(self):
+        names = self.train + self.validation + self.test
+        if len(set(names)) != len(names):
+            raise ValueError("a realisation stands in more than one of train, validation and test")
+        return self
+
+
+class Prepare(Section):
+    filter: Filter = Filter()
+    split: Split
+
+
+# --- train ----------------------------------------------------------------------------------------------------
+
+
+class QuadraticStencilModel(Section):
+    """Products of learned stencils, then a small D4-equivariant convolutional network; returns a stress."""
+
+    kind: Literal["quadratic_stencil"]
+    channels: PositiveInt = Field(4, description="hidden channels per orientation (8 orientations)")
+    hidden_layers: PositiveInt = 1
+
+
+class CnnModel(Section):
+    """A plain periodic convolutional network from velocity to stress, for comparison with the literature."""
+
+    kind: Literal["cnn"]
+    channels: PositiveInt = 32
+    hidden_layers: PositiveInt = 3
+    kernel_size: Literal[3, 5] = 5
+
+
+Model = Annotated[QuadraticStencilModel | CnnModel, Field(discriminator="kind")]
+
+
+class Apriori(Section):
+    """First phase: regression on the host's commutator (or on the divergence of the SGS stress)."""
+
+    target: Literal["commutator", "sgs_force"] = "commutator"
+    epochs: Annotated[int, Field(ge=0)] = 20
+    batch_size: PositiveInt = Field(16, description="samples per step, over all ranks")
+    learning_rate: PositiveFloat = 3e-3
+
+
+class Unrolled(Section):
+    """Second phase: coarse steps with the closure inside, against filtered DNS."""
+
+    iterations: Annotated[int, Field(ge=0)] = 200
+    batch_size: PositiveInt = Field(8, description="trajectory windows per step, over all ranks")
+    learning_rate: PositiveFloat = 1e-3
+    snapshots: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = Field(
+        (1, 2, 4), description="curriculum: length of the unrolled window in snapshot intervals, equal shares of the iterations"
+    )
+
+
+class Train(Section):
+    engine: Literal["horovod", "none"] = "horovod"
+    model: Model
+    apriori: Apriori = Apriori()
+    unrolled: Unrolled = Unrolled()
+    patience: PositiveInt = Field(10, description="validations without improvement before a phase stops early")
+    validate_every: PositiveInt = Field(50, description="iterations of the unrolled phase between validations")
+    checkpoint_every: PositiveInt = Field(100, description="steps between checkpoints")
+    keep_checkpoints: PositiveInt = 3
+    gradient_clip: PositiveFloat = Field(1.0, description="largest norm of the gradient")
+    tensorboard: bool = True
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
+# --- evaluate, couple -------------------------------------------------------------------------------------------
+
+
+class NoClosure(Section):
+    kind: Literal["none"]
+
+
+class Smagorinsky(Section):
+    kind: Literal["smagorinsky"]
+    constant: PositiveFloat | Literal["tuned"] = "tuned"
+
+
+class DynamicSmagorinsky(Section):
+    kind: Literal["dynamic_smagorinsky"]
+
+
+class Leith(Section):
+    kind: Literal["leith"]
+    constant: PositiveFloat | Literal["tuned"] = "tuned"
+
+
+class Gradient(Section):
+    """Gradient (Clark) model: Taylor series of the filter to second or fourth order in the width."""
+
+    kind: Literal["gradient"]
+    order: Literal[2, 4] = 2
+
+
+class HyperviscousClosure(Section):
+    """Damping rate (k/kmax)^(2 power) as a closure, so that any host can take it."""
+
+    kind: Literal["hyperviscosity"]
+    rate: PositiveFloat | Literal["tuned"] = "tuned"
+    power: PositiveInt = 4
+
+
+class Learned(Section):
+    """The artifact this experiment exported."""
+
+    kind: Literal["learned"]
+
+
+Closure = Annotated[
+    NoClosure | Smagorinsky | DynamicSmagorinsky | Leith | Gradient | HyperviscousClosure | Learned,
+    Field(discriminator="kind"),
+]
+
+
+class Contender(Section):
+    """One line of the comparison: a closure in a host. Without `host` it is the experiment's own."""
+
+    name: str
+    closure: Closure
+    host: Host | None = None
+
+
+class Couple(Section):
+    duration: PositiveFloat = Field(description="length of each coarse run [s]")
+    starts: PositiveInt = Field(4, description="starts from each test realisation, evenly spaced")
+    correlation: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="vorticity correlation that ends agreement")
+    contenders: Annotated[tuple[Contender, ...], Field(min_length=1)]
+    ladder: tuple[EvenInt, ...] = Field((), description="grids nx on which the bare host is run for the effective resolution")
+
+    @model_validator(mode="after")
+    def _names_differ(self):
+        names = [contender.name for contender in self.contenders]
+        if len(set(names)) != len(names):
+            raise ValueError("two contenders have the same name")
+        return self
+
+
+# --- the experiment ---------------------------------------------------------------------------------------------
+
+
+class Experiment(Section):
+    """The whole file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    run_dir: str = Field(description="where everything is written, relative to the working directory")
+    seed: int = 0
+    ranks: PositiveInt = Field(1, description="MPI ranks that `hpcsurrogate run` starts for the stages that want them")
+    threads_per_rank: PositiveInt = 1
+    flow: Flow
+    host: Host
+    simulate: Source
+    prepare: Prepare
+    train: Train
+    couple: Couple
