@@ -167,7 +167,8 @@ class QuadraticStencilModel(Section):
 
     kind: Literal["quadratic_stencil"]
     channels: PositiveInt = Field(4, description="hidden channels per orientation (8 orientations)")
-    hidden_layers: PositiveInt = 1
+    hidden_layers: Annotated[int, Field(ge=0)] = Field(1, description="0 leaves the purely quadratic closure")
+    output_channels: PositiveInt = Field(2, description="learned output stencils per orientation")
 
 
 class CnnModel(Section):

@@ -1,0 +1,31 @@
+# `make help` lists the targets; scripts/setup.sh explains the variables PYTHON, TORCH and TORCH_INDEX.
+SHELL := /bin/bash
+BIN := .venv/bin
+export PYTHON TORCH TORCH_INDEX
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint bench clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+
+install:  ## set everything up in .venv, without root
+	@bash scripts/setup.sh
+
+demo: install  ## from turbulence to a closure in a coarse solver: about ten minutes, ends with a report
+	$(BIN)/hpcsurrogate run configs/demo.yaml
+
+lint: install  ## style (ruff) and which room may import which (import-linter)
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+test: lint  ## the whole test suite, MPI tests included
+	$(BIN)/python -m pytest
+
+bench: install  ## time per right-hand side beside exponax and jax-cfd
+	$(BIN)/python -m pip install --quiet -c constraints.txt -c .venv/torch.txt --no-build-isolation -e ".[bench]"
+	$(BIN)/python scripts/bench_solver.py
+
+clean:  ## remove .venv and what tools left; runs/ stays
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""One subcommand per stage: parses, calls, prints, maps errors to exit codes; no logic."""

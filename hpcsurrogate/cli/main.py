@@ -1,0 +1,189 @@
+"""The command `hpcsurrogate`. Rooms are imported inside the commands, so that a help text answers at once."""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+import hpcsurrogate
+from hpcsurrogate.cli import exit as exiting
+
+EXPERIMENT = click.argument("file", metavar="FILE")
+OVERRIDES = click.argument("overrides", metavar="[SECTION.KEY=VALUE]...", nargs=-1)
+
+
+class OrderedGroup(click.Group):
+    """Lists its commands in the order the data walks, not by the alphabet."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=OrderedGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(hpcsurrogate.__version__, prog_name="hpcsurrogate")
+@click.option("--verbose", is_flag=True, help="Print debug lines too.")
+@click.pass_context
+def command_line(context: click.Context, verbose: bool) -> None:
+    """Train closures from fine-scale simulation and run them inside coarse solvers.
+
+    FILE is an experiment (YAML); any of its values can be changed after it: `train.apriori.epochs=5`. `hpcsurrogate
+    new NAME` writes a starter, `hpcsurrogate run FILE` does everything; every stage is also a command of its own and
+    can be started under mpirun or srun.
+    """
+    context.obj = verbose
+
+
+@command_line.command()
+@EXPERIMENT
+@OVERRIDES
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--from", "start", metavar="STAGE", help="Do this stage and all after it again.")
+@click.option("--until", metavar="STAGE", help="Stop after this stage.")
+@click.pass_obj
+def run(
+    verbose: bool, file: str, overrides: tuple[str, ...], dry_run: bool, start: str | None, until: str | None
+) -> None:
+    """Walk all stages; those that are up to date are skipped."""
+    from hpcsurrogate.core.log import setup_logging
+    from hpcsurrogate.pipeline.runner import run_pipeline
+
+    setup_logging(verbose=verbose)
+    run_pipeline(file, overrides, start, until, dry_run, say=click.echo)
+
+
+def _add_stage(name: str, summary: str) -> None:
+    @command_line.command(name, help=f"Stage: {summary}.", short_help=summary)
+    @EXPERIMENT
+    @OVERRIDES
+    @click.option("--locked", is_flag=True, hidden=True, help="`run` started this process and holds the lock.")
+    @click.pass_obj
+    def command(verbose: bool, file: str, overrides: tuple[str, ...], locked: bool) -> None:
+        from hpcsurrogate.cli.commands import do_stage
+
+        do_stage(name, file, overrides, locked, verbose)
+
+
+# The names again: importing pipeline.stages would load pydantic for a help text (tests/unit/cli/test_main.py compares).
+_add_stage("simulate", "record fine data")
+_add_stage("prepare", "filter the fine data to pairs on the coarse grid")
+_add_stage("train", "train the closure on the pairs, then through the host")
+_add_stage("evaluate", "score the closure on filtered fine data (a-priori)")
+_add_stage("export", "write the TorchScript artifact")
+
+
+@command_line.command(short_help="load the artifact in a fresh process and compare")
+@click.argument("file", metavar="FILE|ARTIFACT")
+@OVERRIDES
+@click.option("--locked", is_flag=True, hidden=True, help="`run` started this process and holds the lock.")
+@click.pass_obj
+def verify(verbose: bool, file: str, overrides: tuple[str, ...], locked: bool) -> None:
+    """Stage: load the artifact in a fresh process and compare.
+
+    Given an experiment, the artifact is compared with the trained network; given an artifact (model.pt) alone, with its
+    own manifest and golden vectors.
+    """
+    from hpcsurrogate.cli.commands import do_stage, verify_file
+
+    if Path(file).suffix in (".yaml", ".yml"):
+        do_stage("verify", file, overrides, locked, verbose)
+    else:
+        verify_file(file, overrides)
+
+
+_add_stage("couple", "run the closure inside the coarse solver (a-posteriori)")
+_add_stage("report", "plots, tables and one HTML page with the verdict")
+
+
+@command_line.command()
+@click.argument("directory", metavar="DIR")
+@click.option("--quick", is_flag=True, help="Sizes and headers only; else every chunk is read and hashed.")
+def check(directory: str, quick: bool) -> None:
+    """Check shards: DIR is a run directory, or a folder with a catalogue."""
+    from hpcsurrogate.cli.commands import check_shards
+
+    check_shards(Path(directory), quick)
+
+
+@command_line.command()
+def doctor() -> None:
+    """Check MPI, Horovod, torch, HDF5, compiler, GPU and SLURM; each line is ok, a warning, or a remedy."""
+    from hpcsurrogate.cli.commands import show_diagnosis
+
+    show_diagnosis()
+
+
+@command_line.command()
+@click.argument("name")
+def new(name: str) -> None:
+    """Write NAME.yaml, a commented experiment to start from."""
+    from hpcsurrogate.cli.commands import write_starter
+
+    write_starter(name)
+
+
+@command_line.group()
+def config() -> None:
+    """Look at the configuration."""
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON Schema of an experiment, by which editors complete the file."""
+    import json
+
+    from hpcsurrogate.core.config import Experiment
+
+    click.echo(json.dumps(Experiment.model_json_schema(), indent=2))
+
+
+@config.command()
+@EXPERIMENT
+@OVERRIDES
+def show(file: str, overrides: tuple[str, ...]) -> None:
+    """Print the experiment as it will be used, every default written out."""
+    from hpcsurrogate.core.yaml_loader import dump_experiment, load_experiment
+
+    click.echo(dump_experiment(load_experiment(file, overrides)), nl=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: run a command and leave with the exit code of docs/architecture.md, "Exit codes"."""
+    try:
+        command_line.main(args=arguments, prog_name="hpcsurrogate", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(exiting.ConfigError.exit_code)
+    except BrokenPipeError:
+        # The reader, such as `head`, has had enough; Python must not try to flush to it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(exiting.FAULT)
+    except (Exception, KeyboardInterrupt) as error:
+        sys.exit(_leave(error))
+
+
+def _leave(error: BaseException) -> int:
+    """Report the error and, under several ranks, end the others at once: they may wait for this one in a collective."""
+    world = _world_if_used()
+    rank, size = (world.rank, world.size) if world else (0, 1)
+    if rank:
+        # When all ranks fail alike, rank 0 says it once and ends the others while they wait here.
+        time.sleep(1.0)
+    exit_code = exiting.report_error(error, rank, size)
+    if world and world.size > 1:
+        sys.stdout.flush()
+        world.abort(exit_code)
+    return exit_code
+
+
+def _world_if_used() -> Any:
+    """The world if this command asked for it; asking now would be a collective call that the others do not make."""
+    module = sys.modules.get("hpcsurrogate.parallel.world")
+    if module is None or module.get_world.cache_info().currsize == 0:
+        return None
+    return module.get_world()

@@ -1,0 +1,112 @@
+"""Where everything of one experiment lies: the names inside a run directory, and nothing else.
+
+The layout is the one of docs/architecture.md, "Run directory". Properties only name paths; they create nothing.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Names of the files and folders of one run.
+
+    Parameters
+    ----------
+    run_dir : str or Path    folder of the run; relative paths count from the working directory
+    """
+
+    run_dir: Path
+
+    def __post_init__(self):
+        object.__setattr__(self, "run_dir", Path(self.run_dir))
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration, as used."""
+        return self.run_dir / "config.yaml"
+
+    @property
+    def raw(self) -> Path:
+        """Fine shards and their catalogue, written by simulate."""
+        return self.run_dir / "raw"
+
+    @property
+    def prepared(self) -> Path:
+        """Coarse shards and their catalogue, written by prepare."""
+        return self.run_dir / "prepared"
+
+    @property
+    def statistics(self) -> Path:
+        """Scales of the training split, written by prepare."""
+        return self.prepared / "statistics.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of step-00001200/ folders, written by train."""
+        return self.run_dir / "checkpoints"
+
+    @property
+    def weights(self) -> Path:
+        """Weights of the trained network."""
+        return self.run_dir / "weights.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """Training curves, one JSON object a line."""
+        return self.run_dir / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard event files."""
+        return self.run_dir / "tensorboard"
+
+    @property
+    def model_manifest(self) -> Path:
+        """Checksum of the artifact, without which it is refused."""
+        return self.run_dir / "model.pt.sha256"
+
+    @property
+    def evaluation(self) -> Path:
+        """A-priori scores."""
+        return self.run_dir / "evaluate.json"
+
+    @property
+    def model(self) -> Path:
+        """The TorchScript artifact."""
+        return self.run_dir / "model.pt"
+
+    @property
+    def verification(self) -> Path:
+        """What verify measured on the artifact."""
+        return self.run_dir / "verify.json"
+
+    @property
+    def coupling(self) -> Path:
+        """A-posteriori scores and the verdict."""
+        return self.run_dir / "couple.json"
+
+    @property
+    def coupling_fields(self) -> Path:
+        """Series, spectra and fields of the coarse runs."""
+        return self.run_dir / "couple.npz"
+
+    @property
+    def figures(self) -> Path:
+        """PNG plots of the report."""
+        return self.run_dir / "figures"
+
+    @property
+    def report(self) -> Path:
+        """The self-contained page."""
+        return self.run_dir / "report.html"
+
+    @property
+    def stages(self) -> Path:
+        """Records of finished stages, by which an unchanged stage is skipped."""
+        return self.run_dir / "stages"
+
+    @property
+    def lock(self) -> Path:
+        """Held while a pipeline works in this folder."""
+        return self.run_dir / "run.lock"

@@ -1,0 +1,104 @@
+"""Read an experiment file strictly, apply overrides from the command line, and write a resolved one back."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from hpcsurrogate.core import config_messages
+from hpcsurrogate.core.config import Experiment, WellSource
+from hpcsurrogate.core.errors import ConfigError
+from hpcsurrogate.core.yaml_tree import MarkedTree, read_tree
+
+
+def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read one experiment file.
+
+    Parameters
+    ----------
+    path : str or Path          YAML file in UTF-8
+    overrides : sequence of str `section.key=value`, applied in order; the value is YAML, list items count from 0
+
+    Returns
+    -------
+    Experiment    frozen; paths of `simulate.files` are made absolute, counted from the folder of the file
+
+    Raises
+    ------
+    ConfigError    one line `file:line:column: key: what` if the file is missing, empty, not strict YAML, or asks for
+                   something that does not exist
+    """
+    tree = read_tree(_read_text(Path(path)), str(path))
+    if tree.content is None:
+        raise ConfigError(f"{path}: file is empty; `hpcsurrogate new NAME` writes a starter")
+    if not isinstance(tree.content, dict):
+        raise ConfigError(f"{tree.place(())}: must be a mapping of sections (name: ..., flow: ..., host: ...)")
+    for override in overrides:
+        _apply_override(tree, override)
+    try:
+        # JSON mode is what lets a list fill a tuple while all other types stay strict.
+        experiment = Experiment.model_validate_json(json.dumps(tree.content))
+    except ValidationError as error:
+        raise ConfigError(config_messages.first_problem(error, tree, Experiment)) from None
+    return _with_absolute_files(experiment, Path(path))
+
+
+def dump_experiment(experiment: Experiment) -> str:
+    """Return the resolved experiment as YAML, every default written out; `load_experiment` reads it back equal."""
+    return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: file does not exist; `hpcsurrogate new NAME` writes a starter") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _apply_override(tree: MarkedTree, override: str) -> None:
+    """Set one value in the tree. Sections on the way are made when missing; the validation then judges the names."""
+    place = f"override '{override}'"
+    dotted, equals, text = override.partition("=")
+    keys = dotted.split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"{place}: is no section.key=value")
+    value = read_tree(text, place).content
+    here: Any = tree.content
+    path: tuple[str | int, ...] = ()
+    for position, key in enumerate(keys):
+        step = _step_into(here, key, place)
+        path = (*path, step)
+        if position == len(keys) - 1:
+            here[step] = value
+        elif isinstance(here, dict) and here.get(step) is None:
+            here[step] = {}
+        here = here[step]
+    for known in [known for known in tree.places if known[: len(path)] == path]:
+        del tree.places[known]
+    tree.places[path] = place
+
+
+def _step_into(here: Any, key: str, place: str) -> str | int:
+    if isinstance(here, dict):
+        return key
+    if isinstance(here, list):
+        if not key.isdigit() or int(key) >= len(here):
+            raise ConfigError(f"{place}: '{key}' is no item of a list of {len(here)}; items count from 0")
+        return int(key)
+    raise ConfigError(f"{place}: nothing can stand below a value; '{key}' asks for it")
+
+
+def _with_absolute_files(experiment: Experiment, path: Path) -> Experiment:
+    source = experiment.simulate
+    if not isinstance(source, WellSource):
+        return experiment
+    folder = path.resolve().parent
+    files = tuple(str(folder / file) for file in source.files)
+    return experiment.model_copy(update={"simulate": source.model_copy(update={"files": files})})

@@ -1,0 +1,70 @@
+"""What all runs of one comparison share: the experiment, its files, the recorded DNS, and when runs are observed."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from hpcsurrogate.core.config import Experiment
+from hpcsurrogate.core.errors import ConfigError
+from hpcsurrogate.core.paths import RunPaths
+from hpcsurrogate.data.catalogue import Catalogue
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One comparison."""
+
+    experiment: Experiment
+    paths: RunPaths
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The recorded DNS."""
+        return Catalogue.read(self.paths.raw)
+
+    @cached_property
+    def interval(self) -> float:
+        """Time between snapshots [s], the same in all realisations that are run from.
+
+        Raises
+        ------
+        ConfigError    if it differs between them
+        """
+        split = self.experiment.prepare.split
+        intervals = {self.catalogue.entry(number).snapshot_interval for number in split.validation + split.test}
+        if len(intervals) > 1:
+            raise ConfigError(
+                f"prepare.split: validation and test realisations have snapshots every {sorted(intervals)} s; "
+                "coarse runs are compared at common times: choose realisations with one interval"
+            )
+        return intervals.pop()
+
+    @cached_property
+    def num_intervals(self) -> int:
+        """Whole snapshot intervals in couple.duration.
+
+        Raises
+        ------
+        ConfigError    if there is none
+        """
+        # The slack forgives a duration such as 0.3 in intervals of 0.1.
+        number = math.floor(self.experiment.couple.duration / self.interval * (1 + 1e-6))
+        if number < 1:
+            raise ConfigError(
+                f"couple.duration: {self.experiment.couple.duration:g} s is shorter than the interval of the recorded "
+                f"snapshots, {self.interval:g} s: run longer"
+            )
+        return number
+
+    @property
+    def duration(self) -> float:
+        """Length of each run [s]."""
+        return self.num_intervals * self.interval
+
+    @property
+    def times(self) -> Tensor:
+        """Times of observation from the start, shape (num_intervals + 1,), float64 [s]."""
+        return self.interval * torch.arange(self.num_intervals + 1, dtype=torch.float64)

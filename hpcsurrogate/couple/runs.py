@@ -1,0 +1,69 @@
+"""Run a coarse solver with a closure from all starts and observe it at every snapshot time."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from hpcsurrogate.couple.contenders import ClosureFunction
+from hpcsurrogate.couple.observation import Observation, Observer
+
+# Larger batches fall out of the cache and cost more per start than several smaller ones.
+MAX_BATCH_POINTS = 2**16
+
+
+def run_starts(
+    observer: Observer, closure: ClosureFunction | None, velocity: Tensor, num_intervals: int, steps_per_snapshot: int
+) -> Observation:
+    """Run all starts to the end, at once or in parts; arguments and result are those of `run_batch`."""
+    size = max(1, MAX_BATCH_POINTS // velocity[0, 0].numel())
+    batches = [run_batch(observer, closure, part, num_intervals, steps_per_snapshot) for part in velocity.split(size)]
+    return Observation.combine(lambda parts: torch.cat(parts, dim=1), batches)
+
+
+@torch.no_grad()
+def run_batch(
+    observer: Observer,
+    closure: ClosureFunction | None,
+    velocity: Tensor,
+    num_intervals: int,
+    steps_per_snapshot: int,
+    stop: Callable[[int, Observation], bool] | None = None,
+) -> Observation:
+    """Run a batch of starts.
+
+    Parameters
+    ----------
+    observer : Observer    of the host that runs
+    closure : callable or None
+    velocity : Tensor, shape (b, 2, nx, ny) [m/s]    the starts, at the points of the host
+    num_intervals : int    snapshot intervals to run
+    steps_per_snapshot : int    time steps in each
+    stop : callable, optional    told the snapshot's index and the observation; the run ends where it returns True
+
+    Returns
+    -------
+    Observation stacked over num_intervals + 1 times, the start included
+        NaN from where a start blew up, and after `stop`
+    """
+    host = observer.host
+    state = host.encode(velocity)
+    observations = [observer.observe(host.decode(state))]
+    for index in range(1, num_intervals + 1):
+        for _ in range(steps_per_snapshot):
+            state = host.step(state, closure)
+        observations.append(observer.observe(host.decode(state)))
+        alive = torch.isfinite(observations[-1].energy)
+        if not alive.any() or (stop is not None and stop(index, observations[-1])):
+            break
+    return _pad(Observation.combine(torch.stack, observations), num_intervals + 1)
+
+
+def _pad(observation: Observation, num_times: int) -> Observation:
+    """Fill the times after the end of a run with NaN."""
+    missing = num_times - observation.energy.shape[0]
+
+    def extend(part: Tensor) -> Tensor:
+        return torch.cat([part, part.new_full((missing, *part.shape[1:]), torch.nan)])
+
+    return observation.map(extend)

@@ -1,0 +1,92 @@
+"""The stage couple: run every contender in its coarse solver against filtered DNS, and say whether the learned helps.
+
+Writes couple.npz (series, spectra, fields) and then couple.json (scores, costs, verdict). Times in seconds, costs in
+milliseconds at batch 1 on one thread; a score that does not exist, because a run blew up, is null.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hpcsurrogate.core.atomic import atomic_path, write_json_atomic
+from hpcsurrogate.core.config import Experiment
+from hpcsurrogate.core.log import get_logger
+from hpcsurrogate.core.paths import RunPaths
+from hpcsurrogate.couple.comparison import collect_arrays, describe_results, run_entry
+from hpcsurrogate.couple.contenders import make_entries
+from hpcsurrogate.couple.plan import Plan
+from hpcsurrogate.couple.reference import Start, build_references, overlap, place_starts
+from hpcsurrogate.couple.tuning import tune_entries
+from hpcsurrogate.couple.verdict import Circumstances, Judgement, Line, judge
+from hpcsurrogate.embed.artifact import load_artifact
+from hpcsurrogate.parallel.world import World
+
+log = get_logger("couple")
+
+
+def run_couple(experiment: Experiment, paths: RunPaths, world: World) -> None:
+    """Compare all contenders and write couple.json and couple.npz.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    paths : RunPaths    raw/ and, if a contender is `learned`, the artifact must be there
+    world : World       rank 0 does everything, the other ranks wait for it
+
+    Raises
+    ------
+    ConfigError          if the runs do not fit into the recorded time, or a grid is coarser than the experiment's or
+                         finer than the data
+    DataError            if a shard is damaged or the artifact missing
+    ModelRefusedError    if the artifact is not what was exported
+    """
+    if world.rank == 0:
+        _compare(Plan(experiment, paths))
+    world.barrier()
+
+
+def _compare(plan: Plan) -> None:
+    entries = make_entries(plan.experiment, plan.interval)
+    # First of all what may be refused, so that too short a record or a damaged artifact does not cost the tuning.
+    starts = place_starts(plan, plan.experiment.prepare.split.test, plan.experiment.couple.starts)
+    if any(entry.role == "learned" for entry in entries):
+        load_artifact(plan.paths.model)
+    entries, tunings = tune_entries(plan, entries)
+    references = build_references(plan, [entry.host for entry in entries], starts)
+    results = [run_entry(plan, entry, references) for entry in entries]
+    lines = describe_results(plan, results, tunings)
+    threshold = plan.experiment.couple.correlation
+    judgement = judge(lines, Circumstances(threshold, len(starts), overlap(plan, starts)))
+    arrays = collect_arrays(plan, results)
+    with atomic_path(plan.paths.coupling_fields) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+    write_json_atomic(plan.paths.coupling, _summary(plan, starts, lines, judgement))
+    log.info(judgement.sentence)
+
+
+def _summary(plan: Plan, starts: Sequence[Start], lines: Sequence[Line], judgement: Judgement) -> dict:
+    """The content of couple.json."""
+    learned, best_classical = judgement.learned, judgement.best_classical
+    return {
+        "verdict": judgement.sentence,
+        "helped": judgement.helped,
+        "correlation_threshold": plan.experiment.couple.correlation,
+        "num_starts": len(starts),
+        "reference": {
+            "fine_grid": list(plan.catalogue.entry(starts[0].realisation).grid_shape),
+            "scored_grid": list(plan.experiment.host.grid),
+            "snapshot_interval": plan.interval,
+            "duration": plan.duration,
+            "starts": [{"realisation": s.realisation, "time": s.snapshot * plan.interval} for s in starts],
+            "starts_overlap": overlap(plan, starts),
+        },
+        "contenders": list(lines),
+        "best_classical": best_classical and best_classical["name"],
+        "learned": learned and learned["name"],
+        "equivalent": learned and {
+            "grid": learned["effective_grid"],
+            "bound": learned["effective_grid_bound"],
+            "cost_ms_per_time_unit": learned["equivalent_cost_ms_per_time_unit"],
+            "speed_up": learned["speed_up"],
+        },
+    }  # fmt: skip

@@ -1,0 +1,182 @@
+"""The answer in plain words: did the learned closure help, against what, and at what price.
+
+Works on the lines of couple.json (one dictionary per contender), so that it can be read beside that file.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The lines that matter and what follows from them."""
+
+    sentence: str
+    helped: bool
+    bare: Line
+    best_classical: Line | None
+    learned: Line | None
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What the numbers of the sentence depend on."""
+
+    threshold: float  # correlation [-]
+    num_starts: int
+    starts_overlap: bool  # runs of two starts share a piece of recorded time
+
+
+def judge(lines: Sequence[Line], circumstances: Circumstances) -> Judgement:
+    """Decide whether the learned closure helped, and say so.
+
+    It helped if all its runs stayed finite and the lower end of its decorrelation interval lies above the mean of the
+    best rival in the same kind of host on the same grid: no closure, or the best classical contender, a host of higher
+    order included.
+
+    Parameters
+    ----------
+    lines : sequence of dict    contenders as in couple.json
+    circumstances : Circumstances
+
+    Notes
+    -----
+    Every outcome has a test (tests/unit/couple/test_verdict.py).
+    """
+    bare = next(line for line in lines if line["role"] == "bare")
+    best_classical = find_best_classical(lines, bare)
+    learned_lines = [line for line in lines if line["role"] == "learned"]
+    if not learned_lines:
+        sentence = "No learned closure was among the contenders. " + _classical_sentence(bare, best_classical)
+        return Judgement(sentence, False, bare, best_classical, None)
+    learned = max(learned_lines, key=_merit)
+    rival = max((line for line in (bare, best_classical) if line), key=lambda line: line["decorrelation_time"])
+    above = learned["decorrelation_interval"][0] > rival["decorrelation_time"]
+    helped = learned["stable"] and above
+    parts = [
+        _opening(learned, rival, helped, circumstances),
+        _against(learned, bare, best_classical),
+        _price(learned, bare),
+        _better_elsewhere(lines, learned),
+        _caution(learned, circumstances),
+    ]
+    return Judgement(" ".join(part for part in parts if part), helped, bare, best_classical, learned)
+
+
+def find_best_classical(lines: Sequence[Line], bare: Line) -> Line | None:
+    """Return the classical contender that stays with the flow longest in the bare host's kind of host and grid.
+
+    One that blew up is taken only if all did. None if there is no classical contender on that grid.
+    """
+    candidates = [
+        line
+        for line in lines
+        if line["role"] == "classical" and line["grid"] == bare["grid"] and line["host"]["kind"] == bare["host"]["kind"]
+    ]
+    return max(candidates, key=_merit, default=None)
+
+
+def _merit(line: Line) -> tuple[bool, float]:
+    return line["stable"], line["decorrelation_time"]
+
+
+def _opening(learned: Line, rival: Line, helped: bool, circumstances: Circumstances) -> str:
+    low, high = learned["decorrelation_interval"]
+    starts = f"{circumstances.num_starts} start" + ("s" if circumstances.num_starts > 1 else "")
+    measured = (
+        f"on {_grid(learned)} it keeps the vorticity correlation above {circumstances.threshold:g} "
+        f"for {_time(learned)} (95 % interval {low:.3g} to {high:.3g}, {starts})"
+    )
+    if helped:
+        return f"The learned closure helped: {measured}."
+    if not learned["stable"]:
+        blow_up = f"a run with it blew up at {learned['blow_up_time']:.3g} s"
+        return f"The learned closure did not help: {blow_up}; {measured}."
+    if learned["decorrelation_time"] > rival["decorrelation_time"]:
+        reason = f"that is not clearly longer than '{rival['name']}' ({_time(rival)})"
+    else:
+        reason = f"'{rival['name']}' in the same kind of host does as well or better ({_time(rival)})"
+    return f"The learned closure did not help: {measured}, and {reason}."
+
+
+def _against(learned: Line, bare: Line, best_classical: Line | None) -> str:
+    no_model = f"Without a closure the same host reaches {_time(bare)}"
+    if best_classical is None:
+        return f"{no_model}; no classical closure was run in it."
+    return (
+        f"{no_model}, with the best classical contender, '{best_classical['name']}'{_constant(best_classical)}, "
+        f"{_time(best_classical)} at {best_classical['cost_ratio_time']:.3g} times the bare host's cost."
+    )
+
+
+def _price(learned: Line, bare: Line) -> str:
+    price = (
+        f"It costs {learned['cost_ratio_time']:.3g} times the bare host's time "
+        f"({learned['cost_ms_per_step']:.3g} ms a step against {bare['cost_ms_per_step']:.3g} ms)"
+    )
+    if learned["effective_grid"] is None:
+        bound = learned["effective_grid_bound"]
+        return f"{price}; to be as accurate the bare host would need {bound} points along x."
+    comparison = f"{learned['speed_up']:.3g} times as much"
+    if learned["speed_up"] < 1:
+        comparison = f"only {comparison}, so that the learned closure does not pay"
+    return (
+        f"{price}; to be as accurate the bare host needs about {learned['effective_grid']:.0f} points along x, "
+        f"where it costs {comparison}."
+    )
+
+
+def _better_elsewhere(lines: Sequence[Line], learned: Line) -> str:
+    """Name the best of the contenders that are more accurate than the learned closure, and the best bargain."""
+    others = [line for line in lines if line["role"] in ("bare", "classical") and line["stable"]]
+    accurate = [line for line in others if line["decorrelation_time"] > learned["decorrelation_time"]]
+    own_value = 1.0 if learned["speed_up"] is None else max(learned["speed_up"], 1.0)
+    bargains = [line for line in others if line["speed_up"] is not None and line["speed_up"] > own_value]
+    sentences = []
+    if accurate:
+        best = max(accurate, key=lambda line: line["decorrelation_time"])
+        sentences.append(
+            f"{len(accurate)} of {len(others)} other contenders stayed with the flow longer, longest '{best['name']}' "
+            f"({_time(best)}, at {best['cost_ratio_time']:.3g} times the bare host's cost)."
+        )
+    if bargains:
+        best = max(bargains, key=lambda line: line["speed_up"])
+        sentences.append(
+            f"The best bargain is '{best['name']}': {_time(best)}, {best['speed_up']:.3g} times cheaper than the bare "
+            f"host on the {best['effective_grid']:.0f} points along x that are as accurate."
+        )
+    return " ".join(sentences)
+
+
+def _caution(learned: Line, circumstances: Circumstances) -> str:
+    if learned["reached_end"]:
+        return "Some of its runs outlasted couple.duration: a longer one would tell more."
+    if circumstances.num_starts == 1:
+        return "One start says nothing about the spread."
+    if circumstances.starts_overlap:
+        return "The runs from the starts overlap in time, so the interval looks surer than it is."
+    return ""
+
+
+def _classical_sentence(bare: Line, best_classical: Line | None) -> str:
+    if best_classical is None:
+        return f"The host without a closure follows filtered DNS for {_time(bare)}."
+    return (
+        f"The best classical contender, '{best_classical['name']}'{_constant(best_classical)}, follows filtered DNS "
+        f"for {_time(best_classical)}, no closure for {_time(bare)}."
+    )
+
+
+def _time(line: Line) -> str:
+    return f"{'at least ' if line['reached_end'] else ''}{line['decorrelation_time']:.3g} s"
+
+
+def _constant(line: Line) -> str:
+    return "" if line["constant"] is None else f" (constant {line['constant']:.3g})"
+
+
+def _grid(line: Line) -> str:
+    return f"{line['grid'][0]} x {line['grid'][1]}"

@@ -1,0 +1,1 @@
+"""Shards, catalogue, preparation, statistics, loader and check: everything between a source and a batch."""

@@ -1,0 +1,1 @@
+"""Load an exported closure inside a solver; needs only core and torch."""

@@ -1,0 +1,82 @@
+"""From the experiment file to a network, and from its weights on disk to the trained network."""
+
+from typing import Protocol
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from hpcsurrogate.core.config import CnnModel, Experiment, Flow, Host, Model
+from hpcsurrogate.core.errors import ConfigError, DataError, ModelRefusedError
+from hpcsurrogate.core.paths import RunPaths
+from hpcsurrogate.models.cnn import PeriodicCnn
+from hpcsurrogate.models.quadratic_stencil import QuadraticStencilNet
+
+
+class Scales(Protocol):
+    """What a network needs to know of the training data; data.statistics.Statistics provides it."""
+
+    @property
+    def velocity_rms(self) -> float:
+        """Root mean square of a velocity component [m/s]."""
+
+    @property
+    def commutator_rms(self) -> float:
+        """Root mean square of a component of the commutator [m/s^2]."""
+
+
+def build_model(model: Model, host: Host, flow: Flow, scales: Scales | None) -> nn.Module:
+    """An untrained network whose forward takes and returns physical quantities on the host's velocity points.
+
+    Parameters
+    ----------
+    model, host, flow : sections of the experiment
+    scales : Scales or None    None leaves them at one, for weights that bring their own
+
+    Returns
+    -------
+    nn.Module, float32, forward(velocity (b, 2, nx, ny) [m/s]) -> acceleration (b, 2, nx, ny) [m/s^2]
+
+    Raises
+    ------
+    ConfigError    if the network does not fit the host's layout or spacing
+    """
+    if isinstance(model, CnnModel):
+        velocity_scale, force_scale = (1.0, 1.0) if scales is None else (scales.velocity_rms, scales.commutator_rms)
+        return PeriodicCnn(model.channels, model.hidden_layers, model.kernel_size, velocity_scale, force_scale)
+    if host.kind != "finite_volume":
+        raise ConfigError(
+            "train.model.kind: quadratic_stencil needs a finite_volume host (staggered velocities); "
+            "take cnn for a spectral one"
+        )
+    spacing = [length / points for length, points in zip(flow.domain, host.grid, strict=True)]
+    if abs(spacing[0] / spacing[1] - 1) > 1e-9:
+        raise ConfigError(
+            f"host.grid: quadratic_stencil needs square cells, not {spacing[0]:.6g} m by {spacing[1]:.6g} m; "
+            "change host.grid or flow.domain, or take cnn"
+        )
+    return QuadraticStencilNet(spacing[0], model.channels, model.hidden_layers, model.output_channels)
+
+
+def load_weights(experiment: Experiment, paths: RunPaths) -> nn.Module:
+    """The trained network of a run, in evaluation mode.
+
+    Raises
+    ------
+    DataError           if the run has no weights yet
+    ModelRefusedError   if the file does not hold the weights of the network that the experiment describes
+    """
+    if not paths.weights.is_file():
+        raise DataError(f"{paths.weights}: no trained weights; run `hpcsurrogate train` first")
+    module = build_model(experiment.train.model, experiment.host, experiment.flow, None)
+    try:
+        state = load_file(paths.weights)
+        module.load_state_dict(state)
+    except Exception as error:
+        summary = " ".join(str(error).split())[:200]
+        raise ModelRefusedError(
+            f"{paths.weights}: not the weights of train.model ({summary}); train again with this configuration"
+        ) from error
+    if not all(torch.isfinite(tensor).all() for tensor in state.values()):
+        raise ModelRefusedError(f"{paths.weights}: holds weights that are not finite; train again")
+    return module.eval().requires_grad_(False)

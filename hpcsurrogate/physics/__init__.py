@@ -1,0 +1,1 @@
+"""Grids, filters, Navier-Stokes hosts, classical closures, spectra and exact solutions."""

@@ -1,0 +1,182 @@
+"""Pseudo-spectral incompressible Navier-Stokes in two dimensions, vorticity form.
+
+    d omega / dt = - curl div (u u) + nu lap omega - drag omega + curl (f + closure),    omega = dv/dx - du/dy
+
+Legend: omega_hat `rfft2` coefficients of the vorticity, only the first `num_columns` along ky are kept (the others are
+always zero under the 2/3 rule); velocity_bcxy collocated. The mean velocity is zero.
+
+Cost of one right-hand side: four FFTs. curl div (u u) = (dxx - dyy) uv + dxy (v^2 - u^2) needs two products, where
+the advective form u . grad omega needs five FFTs.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from hpcsurrogate.core.config import Flow, Hyperviscosity
+from hpcsurrogate.physics.forcing import body_force_hat
+from hpcsurrogate.physics.grid import Grid
+from hpcsurrogate.physics.time_stepping import integrating_factor_rk4
+
+
+class SpectralSolver:
+    """Right-hand side and time step; a fine grid makes it a DNS, a coarse one the spectral host of a closure.
+
+    Parameters
+    ----------
+    grid : Grid
+    flow : core.config.Flow      viscosity, drag, forcing
+    dealias : str                "two_thirds" truncates at n/3; "shift" keeps all modes below the Nyquist frequency and moves
+                                 the grid by half a cell on alternate stages, which cancels most of the aliasing
+                                 (Patterson and Orszag 1971) at no cost
+    hyperviscosity : Hyperviscosity or None     extra damping rate (k / kmax)^(2 power) [1/s], kmax = pi / h
+
+    Notes
+    -----
+    Energy and enstrophy are conserved by the dealiased nonlinear term (tests/physics/test_spectral.py).
+    All methods take any number of leading batch axes and are differentiable.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        flow: Flow,
+        dealias: str = "two_thirds",
+        hyperviscosity: Hyperviscosity | None = None,
+    ):
+        self.grid, self.flow, self.dealias = grid, flow, dealias
+        nx, ny = grid.shape
+        self.num_columns = (ny - 1) // 3 + 1 if dealias == "two_thirds" else ny // 2 + 1
+        columns = slice(0, self.num_columns)
+        kx, ky = grid.kx, grid.ky[:, columns]
+        self._mask = self._kept_modes()[:, columns]
+        inverse_k2 = grid.inverse_k2[:, columns] * self._mask
+        complex_dtype = torch.complex64 if grid.dtype == torch.float32 else torch.complex128
+        self.complex_dtype = complex_dtype
+        self._curl = torch.stack((-1j * ky.expand_as(self._mask), 1j * kx.expand_as(self._mask))).to(complex_dtype)
+        self._curl = self._curl * self._mask
+        biot_savart = (torch.stack((1j * ky * inverse_k2, -1j * kx * inverse_k2))).to(complex_dtype)
+        product = torch.stack(((kx**2 - ky**2) * self._mask, kx * ky * self._mask)).to(complex_dtype)
+        hx, hy = grid.spacing
+        half_cell = torch.exp(0.5j * (kx * hx + ky * hy)).to(complex_dtype)
+        self._biot_savart = (biot_savart, biot_savart * half_cell)
+        self._product = (product, product * half_cell.conj())
+        self._closure_curl = (self._curl, self._curl * half_cell.conj())
+        self.linear = self._linear(hyperviscosity)[:, columns]
+        force_hat = body_force_hat(flow.forcing, grid)
+        self._force_curl = None if force_hat is None else (self._curl * force_hat[..., columns]).sum(-3)
+        self._half_decay: tuple[float, Tensor] | None = None
+
+    def _kept_modes(self) -> Tensor:
+        mask = self.grid.resolved.clone()
+        mask[0, 0] = False
+        if self.dealias == "two_thirds":
+            nx, ny = self.grid.shape
+            mx = torch.fft.fftfreq(nx, d=1 / nx, device=self.grid.device).abs()[:, None]
+            my = torch.arange(ny // 2 + 1, device=self.grid.device)[None, :]
+            mask &= (mx < nx / 3) & (my < ny / 3)
+        return mask
+
+    def _linear(self, hyperviscosity: Hyperviscosity | None) -> Tensor:
+        """Damping rates of the modes, shape (nx, ny // 2 + 1), real [1/s]."""
+        linear = -self.flow.viscosity * self.grid.k2 - self.flow.drag
+        if hyperviscosity is not None:
+            k2_max = (math.pi / max(self.grid.spacing)) ** 2
+            linear = linear - hyperviscosity.rate * (self.grid.k2 / k2_max) ** hyperviscosity.power
+        return linear
+
+    def _to_physical(self, field_hat: Tensor) -> Tensor:
+        # One axis at a time: the columns beyond num_columns are never transformed, and no copy of the input is made.
+        along_x = torch.fft.ifft(field_hat, dim=-2)
+        return torch.fft.irfft(along_x, n=self.grid.shape[1], dim=-1)
+
+    def _to_spectral(self, field: Tensor) -> Tensor:
+        along_y = torch.fft.rfft(field, dim=-1)[..., : self.num_columns]
+        return torch.fft.fft(along_y, dim=-2)
+
+    def nonlinear(self, omega_hat: Tensor, stage: int = 0, closure=None) -> Tensor:
+        """All terms but the linear ones: advection, forcing, closure; same shape as `omega_hat` [1/s^2].
+
+        With "shift", odd stages work on a grid moved by half a cell; a closure sees the velocity there, which
+        changes nothing for a translation-invariant one.
+        """
+        shifted = stage % 2 if self.dealias == "shift" else 0
+        velocity = self._to_physical(self._biot_savart[shifted] * omega_hat.unsqueeze(-3))
+        u, v = velocity.unbind(-3)
+        products = torch.stack((u * v, (v - u) * (v + u)), dim=-3)
+        products_hat = self._product[shifted] * self._to_spectral(products)
+        tendency = products_hat[..., 0, :, :] + products_hat[..., 1, :, :]
+        if self._force_curl is not None:
+            tendency = tendency + self._force_curl
+        if closure is not None:
+            closure_hat = self._to_spectral(closure(velocity))
+            tendency = tendency + (self._closure_curl[shifted] * closure_hat).sum(-3)
+        return tendency
+
+    def rhs(self, omega_hat: Tensor, stage: int = 0, closure=None) -> Tensor:
+        """d omega_hat / dt, linear terms included."""
+        return self.nonlinear(omega_hat, stage, closure) + self.linear * omega_hat
+
+    def step(self, omega_hat: Tensor, dt: float, closure=None) -> Tensor:
+        """One fourth-order step of dt [s]; viscosity, drag and hyperviscosity are integrated exactly."""
+        if self._half_decay is None or self._half_decay[0] != dt:
+            self._half_decay = (dt, torch.exp(self.linear * (dt / 2)).to(self.complex_dtype))
+        return integrating_factor_rk4(
+            lambda y, stage: self.nonlinear(y, stage, closure), self._half_decay[1], omega_hat, dt
+        )
+
+    def velocity(self, omega_hat: Tensor) -> Tensor:
+        """Collocated velocity, shape (..., 2, nx, ny) [m/s]."""
+        return self._to_physical(self._biot_savart[0] * omega_hat.unsqueeze(-3))
+
+    def vorticity(self, omega_hat: Tensor) -> Tensor:
+        """Collocated vorticity, shape (..., nx, ny) [1/s]."""
+        return self._to_physical(omega_hat)
+
+    def vorticity_hat_from_velocity(self, velocity_bcxy: Tensor) -> Tensor:
+        """Kept modes of curl(velocity), from collocated velocity (..., 2, nx, ny) [m/s]."""
+        return (self._curl * self._to_spectral(velocity_bcxy)).sum(-3)
+
+    def max_velocity(self, omega_hat: Tensor) -> float:
+        """Largest magnitude of a velocity component [m/s]."""
+        return self.velocity(omega_hat).abs().max().item()
+
+    def random_vorticity_hat(self, wavenumber: int, rms_velocity: float, generator: torch.Generator) -> Tensor:
+        """Random field with an energy spectrum that peaks at `wavenumber` [2 pi / Lx].
+
+        Parameters
+        ----------
+        wavenumber : int
+        rms_velocity : float [m/s]    root mean square of the velocity magnitude
+        generator : torch.Generator (CPU)
+
+        Returns
+        -------
+        Tensor, complex, shape (nx, num_columns)
+        """
+        noise = torch.randn(self.grid.shape, generator=generator, dtype=torch.float64)
+        noise = noise.to(device=self.grid.device, dtype=self.grid.dtype)
+        k = self.grid.k2[:, : self.num_columns].sqrt() / (2 * math.pi / self.grid.lengths[0] * wavenumber)
+        envelope = k**2 * torch.exp(-(k**2)) * self._mask
+        omega_hat = envelope * self._to_spectral(noise)
+        rms = self.velocity(omega_hat).square().sum(-3).mean().sqrt()
+        return omega_hat * (rms_velocity / rms)
+
+    def refine(self, omega_hat: Tensor, finer: "SpectralSolver") -> Tensor:
+        """The same field on the grid of `finer`, whose modes must include this solver's; missing modes are zero."""
+        nx, ny = self.grid.shape
+        target = torch.zeros(
+            *omega_hat.shape[:-2],
+            finer.grid.shape[0],
+            finer.num_columns,
+            dtype=finer.complex_dtype,
+            device=omega_hat.device,
+        )
+        half = nx // 2
+        columns = min(self.num_columns, finer.num_columns)
+        source = (omega_hat * self._mask)[..., :columns].to(finer.complex_dtype)
+        target[..., :half, :columns] = source[..., :half, :]
+        target[..., -half + 1 :, :columns] = source[..., -half + 1 :, :]
+        scale = finer.grid.shape[0] * finer.grid.shape[1] / (nx * ny)
+        return target * scale * finer._mask

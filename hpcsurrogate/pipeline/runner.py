@@ -1,0 +1,168 @@
+"""Do one stage with its record; or walk all of them, skip what is up to date, start ranks where they are wanted."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from hpcsurrogate.core import errors
+from hpcsurrogate.core.atomic import read_json, write_text_atomic
+from hpcsurrogate.core.config import Experiment
+from hpcsurrogate.core.log import get_logger
+from hpcsurrogate.core.paths import RunPaths
+from hpcsurrogate.core.yaml_loader import dump_experiment, load_experiment
+from hpcsurrogate.parallel.launch import run_ranks
+from hpcsurrogate.parallel.world import World, get_world
+from hpcsurrogate.pipeline import records
+from hpcsurrogate.pipeline.consistency import check_consistency
+from hpcsurrogate.pipeline.lock import run_lock
+from hpcsurrogate.pipeline.stages import STAGES, Stage, stage_index
+
+log = get_logger("pipeline")
+
+ERRORS_BY_EXIT_CODE = {
+    error.exit_code: error
+    for error in (
+        errors.ConfigError,
+        errors.DataError,
+        errors.DivergedError,
+        errors.ModelRefusedError,
+        errors.RankLostError,
+        errors.RequeueRequested,
+    )
+}
+
+
+def execute_stage(name: str, experiment: Experiment, world: World, locked: bool = False) -> None:
+    """Do one stage, whatever its record says, and write its record. Called by every rank.
+
+    Parameters
+    ----------
+    name : str                 a stage
+    experiment : Experiment    the same on every rank
+    world : World
+    locked : bool              the run directory is locked already by the pipeline that started this process
+
+    Raises
+    ------
+    DataError      if the stage before is not done, or was done with another configuration
+    ConfigError    if another process works in the run directory
+    HpcsurrogateError    whatever the stage itself raises; its record then says that it was interrupted
+    """
+    position = stage_index(name)
+    stage, paths = STAGES[position], RunPaths(experiment.run_dir)
+    lock = nullcontext() if locked or world.rank else run_lock(paths)
+    with lock:
+        if world.rank == 0:
+            _require_done(STAGES[:position], experiment, paths)
+            write_text_atomic(paths.config, dump_experiment(experiment))
+            records.record_start(stage, experiment, paths)
+        world.barrier()
+        started = time.monotonic()
+        stage.work(experiment, paths, world)
+        world.barrier()
+        if world.rank == 0:
+            records.record_end(stage, experiment, paths, time.monotonic() - started, world.size)
+
+
+def _require_done(stages: Sequence[Stage], experiment: Experiment, paths: RunPaths) -> None:
+    for stage in stages:
+        reason = records.why_stale(stage, experiment, paths)
+        if reason:
+            raise errors.DataError(
+                f"{paths.run_dir}: stage {stage.name} is needed first ({reason}); "
+                f"do it with `hpcsurrogate {stage.name} FILE`, or all with `hpcsurrogate run FILE`"
+            )
+
+
+def run_pipeline(
+    experiment_path: str | Path,
+    overrides: Sequence[str] = (),
+    start: str | None = None,
+    until: str | None = None,
+    dry_run: bool = False,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Walk the stages: skip what is up to date, do what is not and all after it.
+
+    Parameters
+    ----------
+    experiment_path : str or Path    YAML file
+    overrides : sequence of str      `section.key=value`
+    start : str or None              do this stage and all after it again, whatever their records say
+    until : str or None              last stage
+    dry_run : bool                   only say what would be done; nothing is written
+    say : callable                   receives one line per stage, with its time
+
+    Raises
+    ------
+    ConfigError    if started under several ranks, if `start` comes after `until`, or like `load_experiment`
+    DataError      if a stage before `start` is not up to date
+    HpcsurrogateError    of the class whose exit code a failed stage gave
+    """
+    if get_world().size > 1:
+        raise errors.ConfigError("run: starts its own ranks; call it without mpirun or srun, set `ranks` in the file")
+    experiment = load_experiment(experiment_path, overrides)
+    check_consistency(experiment)
+    paths = RunPaths(experiment.run_dir)
+    first = stage_index(start) if start else 0
+    last = stage_index(until) if until else len(STAGES) - 1
+    if first > last:
+        raise errors.ConfigError(f"--from {start} comes after --until {until}")
+    with nullcontext() if dry_run else run_lock(paths):
+        _require_done(STAGES[:first], experiment, paths)
+        if not dry_run:
+            write_text_atomic(paths.config, dump_experiment(experiment))
+        stale = False
+        for stage in STAGES[first : last + 1]:
+            reason = "asked for" if start else records.why_stale(stage, experiment, paths)
+            # Once a stage was done, the next compares what it made now; a dry run cannot know that yet.
+            reason = reason or ("a stage before it" if dry_run and stale else None)
+            stale = stale or reason is not None
+            _do_or_skip(stage, reason, experiment, paths, dry_run, say)
+        if not dry_run and last == len(STAGES) - 1:
+            say(f"report: {paths.report}")
+            say(read_json(paths.coupling)["verdict"])
+
+
+def _do_or_skip(
+    stage: Stage, reason: str | None, experiment: Experiment, paths: RunPaths, dry_run: bool, say: Callable[[str], None]
+) -> None:
+    if reason is None:
+        say(f"{stage.name:<9} up to date")
+        return
+    ranks = f" on {experiment.ranks} ranks" if stage.on_ranks and experiment.ranks > 1 else ""
+    if dry_run:
+        say(f"{stage.name:<9} would run{ranks}: {reason}; {stage.summary}")
+        return
+    log.info("%s%s: %s", stage.name, ranks, stage.summary)
+    started = time.monotonic()
+    _do_stage(stage, experiment, paths)
+    say(f"{stage.name:<9} done in {time.monotonic() - started:.1f} s{ranks}")
+
+
+def _do_stage(stage: Stage, experiment: Experiment, paths: RunPaths) -> None:
+    """Do a stage here, in a fresh process, or on ranks; those read the resolved file, since the user may edit his."""
+    if not (stage.on_ranks or stage.fresh_process):
+        execute_stage(stage.name, experiment, World(), locked=True)
+        return
+    arguments = [stage.name, str(paths.config), "--locked"]
+    if stage.on_ranks and experiment.ranks > 1:
+        exit_code = run_ranks(arguments, experiment.ranks, experiment.threads_per_rank)
+    else:
+        exit_code = subprocess.run([sys.executable, "-m", "hpcsurrogate", *arguments], check=False).returncode
+    if exit_code:
+        raise _error_of(stage.name, exit_code)
+
+
+def _error_of(name: str, exit_code: int) -> errors.HpcsurrogateError:
+    """The error whose class has this exit code; a signal (128 + n, or -n) means that the process was lost."""
+    if exit_code == errors.RequeueRequested.exit_code:
+        return errors.RequeueRequested(f"stage {name} wrote a checkpoint and stopped on request; run it again to go on")
+    if exit_code < 0 or exit_code > 128:
+        number = -exit_code if exit_code < 0 else exit_code - 128
+        return errors.RankLostError(f"stage {name}: a process was ended by signal {number}; its last lines stand above")
+    kind = ERRORS_BY_EXIT_CODE.get(exit_code, errors.HpcsurrogateError)
+    return kind(f"stage {name} ended with exit code {exit_code}; what went wrong stands above")

@@ -1,0 +1,125 @@
+"""The one self-contained HTML page: verdict first, figures inside the file, nothing fetched from anywhere."""
+
+import base64
+import json
+from html import escape
+from typing import Any
+
+from hpcsurrogate.core.config import Experiment
+from hpcsurrogate.core.provenance import provenance
+from hpcsurrogate.core.yaml_loader import dump_experiment
+from hpcsurrogate.report.results import Results
+from hpcsurrogate.report.tables import apriori_table, contender_table
+
+CSS = """
+:root { color-scheme: light; }
+body { margin: 0; background: #f4f4f2; color: #1c1c1c; font: 16px/1.55 system-ui, sans-serif; }
+main { max-width: 66rem; margin: 0 auto; padding: 1.6rem 2rem 4rem; background: #fff; }
+h1 { font-size: 1.22rem; line-height: 1.45; font-weight: 600; margin: 0 0 1.2rem; padding: 1rem 1.2rem;
+     border-left: 6px solid #8a8a8a; background: #f6f6f4; }
+h1.helped { border-color: #2b7a3d; } h1.not { border-color: #b3541e; }
+h2 { font-size: 1.12rem; margin: 2.4rem 0 .6rem; } p { max-width: 48rem; margin: .5rem 0; }
+.meta { color: #666; font-size: .88rem; }
+figure { margin: 1rem 0; } figure img { max-width: 100%; height: auto; display: block; margin: 0 auto; }
+figcaption { color: #444; font-size: .88rem; max-width: 48rem; margin: .4rem auto 0; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .32rem .6rem; text-align: right; border-bottom: 1px solid #e6e6e6; vertical-align: top; }
+th:first-child, td:nth-child(2) { text-align: left; } tbody th { font-weight: 400; min-width: 9rem; }
+thead th { border-bottom: 2px solid #888; vertical-align: bottom; } small { color: #777; white-space: nowrap; }
+tr.best th, tr.best td { font-weight: 700; } tr.learned th, tr.learned td { background: #fdecea; }
+tr.part th { text-align: left; color: #666; padding-top: .9rem; } .bad { color: #b3261e; }
+details { margin: .6rem 0; } summary { cursor: pointer; }
+pre { font-size: .8rem; background: #f6f6f4; padding: .8rem; overflow-x: auto; }
+"""
+
+CAPTIONS = {
+    "cost": (
+        "What accuracy costs",
+        "Time to decorrelation from filtered DNS against cost; bars are the interval over starts. Up and left is "
+        "better. Grey: the same host without closure on finer grids. A closure pays where it lies above that line.",
+    ),
+    "vorticity": (
+        "Vorticity side by side",
+        "The first start. All fields on the coarse grid, one colour scale; grey cells are not finite.",
+    ),
+    "spectra": (
+        "Energy spectra",
+        "(a) Kinetic energy spectrum over the last quarter of the runs, up to the coarse grid's highest mode. "
+        "(b) Ratio to filtered DNS.",
+    ),
+    "series": (
+        "Course of the runs",
+        "Means over starts. (a) Correlation of vorticity with filtered DNS, on the modes of the coarse grid. "
+        "(b), (c) Kinetic energy and enstrophy over those of filtered DNS on the contender's own grid.",
+    ),
+    "training": (
+        "Training",
+        "Loss over steps, with the validation loss over all ranks. Dotted lines: the unrolled window grows.",
+    ),
+}
+
+
+def render_page(experiment: Experiment, results: Results, images: dict[str, bytes]) -> str:
+    """Return the whole page.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    results : Results
+    images : dict    PNG bytes by the names of `CAPTIONS`
+
+    Notes
+    -----
+    Refers to nothing outside itself, and the verdict is its first line (tests/unit/report/test_page.py).
+    """
+    outcome = "helped" if results.coupling["helped"] else "not"
+    starts = results.coupling["num_starts"]
+    made = provenance()
+    parts = [
+        f'<h1 class="{outcome}">{escape(results.coupling["verdict"])}</h1>',
+        f'<p class="meta">Experiment {escape(experiment.name)} · {starts} start{"s" if starts != 1 else ""} '
+        f"from test data · {escape(str(made['time']))} · hpcsurrogate {escape(str(made['version']))}</p>",
+        "<h2>Contenders</h2>",
+        "<p>Bold: the best classical contender in the host. Red: the learned closure. Times are means over starts with "
+        "their 95 % interval; costs are medians at batch 1 on one thread; errors are those of the last quarter.</p>",
+        contender_table(results),
+        _figure("cost", images),
+        _figure("vorticity", images),
+        _figure("series", images),
+        _figure("spectra", images),
+        "<h2>A-priori scores</h2>",
+        "<p>On single snapshots of the test data, forces projected on divergence-free fields; error is the root mean "
+        "square of the difference over that of the exact field. A good score here promises no good run.</p>",
+        apriori_table(results),
+        _figure("training", images),
+        "<h2>Where this comes from</h2>",
+        _details("Provenance", json.dumps(made, indent=2, ensure_ascii=False)),
+        _details("Reference and rules of the comparison", json.dumps(_rules(results), indent=2, ensure_ascii=False)),
+        _details("Configuration, as used", dump_experiment(experiment)),
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(experiment.name)}: report</title><style>{CSS}</style></head>\n<body><main>\n"
+        + "\n".join(parts)
+        + "\n</main></body></html>\n"
+    )
+
+
+def _rules(results: Results) -> dict[str, Any]:
+    names = ("reference", "correlation_threshold", "num_starts", "best_classical", "learned", "equivalent")
+    return {name: results.coupling.get(name) for name in names}
+
+
+def _figure(name: str, images: dict[str, bytes]) -> str:
+    title, caption = CAPTIONS[name]
+    data = base64.b64encode(images[name]).decode("ascii")
+    return (
+        f"<h2>{escape(title)}</h2><figure>"
+        f'<img alt="{escape(title)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _details(title: str, text: str) -> str:
+    return f"<details><summary>{escape(title)}</summary><pre>{escape(text)}</pre></details>"

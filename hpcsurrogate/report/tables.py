@@ -1,0 +1,110 @@
+"""The tables of the report as HTML."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from hpcsurrogate.report.results import Results
+
+MISSING = "–"
+
+APRIORI_COLUMNS = (
+    ("correlation_force", "force: correlation"),
+    ("relative_error_force", "force: error"),
+    ("correlation_sgs_force", "−div τ: correlation"),
+    ("relative_error_sgs_force", "−div τ: error"),
+    ("correlation_stress", "stress: correlation"),
+    ("relative_error_stress", "stress: error"),
+    ("correlation_transfer", "energy transfer: correlation"),
+    ("relative_error_transfer", "energy transfer: error"),
+    ("backscatter_fraction", "backscatter"),
+)
+
+
+def contender_table(results: Results) -> str:
+    """Return the comparison, longest agreement first, then the bare host on its ladder of grids."""
+    threshold = results.coupling["correlation_threshold"]
+    header = (
+        "contender", "host", "grid", "constant", f"time to correlation {threshold:g} [s]", "as good as bare grid",
+        "step [ms]", "step / bare", "per time unit [ms]", "spectrum error", "energy error", "enstrophy error", "stable",
+    )  # fmt: skip
+    entered = [i for i, contender in enumerate(results.contenders) if contender["role"] != "ladder"]
+    ranked = sorted(entered, key=lambda i: -results.contenders[i]["decorrelation_time"])
+    rows = [_contender_row(results, index) for index in ranked]
+    rungs = [index for index in results.ladder() if results.contenders[index]["role"] == "ladder"]
+    if rungs:
+        rows.append(
+            f'<tr class="part"><th colspan="{len(header)}">the same host without closure on finer grids</th></tr>'
+        )
+        rows += [_contender_row(results, index) for index in rungs]
+    return _table(header, rows)
+
+
+def apriori_table(results: Results) -> str:
+    """Return the a-priori scores on the test split; the exact field's own backscatter fraction closes the table."""
+    header = ("closure", "constant", *(title for _, title in APRIORI_COLUMNS))
+    rows = []
+    for closure in results.evaluation["closures"]:
+        cells = [number(closure.get("constant"))] + [number(closure.get(key)) for key, _ in APRIORI_COLUMNS]
+        kind = "learned" if closure["name"] == "learned" else ""
+        rows.append(_row(closure["name"], cells, kind))
+    exact = results.evaluation.get("dns_backscatter_fraction")
+    if exact is not None:
+        rows.append(_row("filtered DNS", [MISSING] * len(APRIORI_COLUMNS) + [number(exact)], ""))
+    return _table(header, rows)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number with so many significant digits, a dash for None."""
+    if value is None:
+        return MISSING
+    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:#.{digits}g}".rstrip(".")
+
+
+def host_text(host: dict[str, Any]) -> str:
+    """Return a host in a few words: kind, order or dealiasing, time step."""
+    words = [host["kind"].replace("_", " ")]
+    if host.get("order") is not None:
+        words.append(f"order {host['order']}")
+    if host.get("dealias") is not None:
+        words.append(host["dealias"].replace("_", " "))
+    if host.get("hyperviscosity"):
+        words.append("hyperviscosity")
+    return ", ".join(words) + f", dt {host['time_step']:.4g} s"
+
+
+def _contender_row(results: Results, index: int) -> str:
+    contender = results.contenders[index]
+    low, high = contender["decorrelation_interval"]
+    bound = "≥ " if contender["reached_end"] else ""
+    time = f"{bound}{number(contender['decorrelation_time'])} <small>({number(low)} to {number(high)})</small>"
+    effective = contender["effective_grid"]
+    cells = [
+        escape(host_text(contender["host"])),
+        "{} × {}".format(*contender["grid"]),
+        number(contender["constant"]),
+        time,
+        escape(contender.get("effective_grid_bound") or MISSING) if effective is None else f"{effective:.0f}",
+        number(contender["cost_ms_per_step"]),
+        number(contender["cost_ratio_step"]),
+        number(contender["cost_ms_per_time_unit"]),
+        number(contender["spectrum_log_error"]),
+        number(contender["energy_error"]),
+        number(contender["enstrophy_error"]),
+        "yes" if contender["stable"] else '<span class="bad">blew up</span>',
+    ]
+    kind = "learned" if index == results.learned else "best" if index == results.best_classical else ""
+    return _row(contender["name"], cells, kind)
+
+
+def _row(name: str, cells: Sequence[str], kind: str) -> str:
+    """One row; the cells are HTML already, the name is not."""
+    attribute = f' class="{kind}"' if kind else ""
+    return (
+        f'<tr{attribute}><th scope="row">{escape(name)}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    )
+
+
+def _table(header: Sequence[str], rows: Sequence[str]) -> str:
+    titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in header)
+    return f'<div class="wide"><table><thead><tr>{titles}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'

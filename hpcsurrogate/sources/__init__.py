@@ -1,0 +1,1 @@
+"""Where fine-scale data comes from: each source yields Snapshots and knows nothing of training."""

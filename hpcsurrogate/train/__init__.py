@@ -1,0 +1,1 @@
+"""Training: two phases, losses, schedule, checkpoints, the record of the run."""

@@ -1,0 +1,96 @@
+"""Starting ranks, losing one, and telling them something."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hpcsurrogate.parallel.launch import launcher_command, launcher_environment, run_launcher, run_ranks
+
+
+def rank_command(script, ranks=2):
+    return launcher_command(ranks) + [sys.executable, "-m", "mpi4py", "-c", script]
+
+
+ONE_RANK_LOST = """
+import sys, time
+from hpcsurrogate.parallel.world import get_world
+world = get_world()
+if world.rank == 1:
+    print("lost at", time.time(), flush=True)
+    {failure}
+world.barrier()
+"""
+
+
+@pytest.mark.parametrize(
+    ("failure", "exit_code"), [("raise ValueError('no such number')", 1), ("sys.exit(4)", 4), ("world.abort(5)", 5)]
+)
+def test_one_lost_rank_ends_all_with_its_exit_code(capfd, failure, exit_code):
+    assert run_launcher(rank_command(ONE_RANK_LOST.format(failure=failure)), launcher_environment(2)) == exit_code
+    ended = time.time()
+    stdout, stderr = capfd.readouterr()
+    assert ended - float(stdout.split()[-1]) < 5
+    assert "MPI_ABORT" not in stderr and "-----" not in stderr
+    assert ("no such number" in stderr) == (exit_code == 1)
+
+
+def test_a_rank_killed_by_a_signal_is_reported(capfd):
+    failure = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    assert run_launcher(rank_command(ONE_RANK_LOST.format(failure=failure)), launcher_environment(2)) != 0
+    assert "signal 9" in capfd.readouterr().err
+
+
+def test_a_signal_to_the_program_reaches_the_ranks(tmp_path):
+    """SIGUSR1 is how a batch system announces the end; every rank must see it, and its answer must come back."""
+    ranks_script = """
+import pathlib, signal, sys, time
+from mpi4py import MPI
+signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))
+pathlib.Path(sys.argv[1], str(MPI.COMM_WORLD.rank)).touch()
+time.sleep(30)
+"""
+    program = (
+        "import sys; from hpcsurrogate.parallel.launch import *; "
+        f"command = launcher_command(2) + [sys.executable, '-m', 'mpi4py', '-c', {ranks_script!r}, {str(tmp_path)!r}]; "
+        "sys.exit(run_launcher(command, launcher_environment(2)))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program])
+    try:
+        deadline = time.monotonic() + 20
+        while len(os.listdir(tmp_path)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGUSR1)
+        assert process.wait(timeout=10) == 75
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_run_ranks_starts_the_command_line_and_returns_its_exit_code(capfd):
+    assert run_ranks(["--version"], ranks=2) == 0
+    assert capfd.readouterr().out.count("0.1.0") == 2
+    assert run_ranks(["no-such-subcommand"], ranks=2) == 2
+
+
+def test_the_time_limit_of_these_tests_ends_hanging_ranks(mpi_process):
+    script = "import os, time; print('rank', os.getpid(), flush=True); time.sleep(60)"
+    with pytest.raises(pytest.fail.Exception, match="still ran after 3 s") as caught:
+        mpi_process(script, ranks=2, timeout=3)
+    pids = [int(line.split()[1]) for line in str(caught.value).splitlines() if line.startswith("rank ")]
+    assert len(pids) == 2
+    deadline = time.monotonic() + 5  # a killed process stays listed until its new parent has taken note
+    while any(is_running(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(is_running(pid) for pid in pids)
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

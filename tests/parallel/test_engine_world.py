@@ -1,0 +1,47 @@
+"""The world as ranks see it: sizes, sums, shares, and what happens when the launcher's promise is broken."""
+
+import pytest
+
+from hpcsurrogate.parallel.launch import PROMISED_RANKS
+
+COLLECTIVES = """
+import numpy as np
+from hpcsurrogate.parallel.world import get_world
+
+world = get_world()
+assert world is get_world()
+assert world.allgather(world.rank) == list(range(world.size))
+assert world.local_rank == world.rank  # one machine
+assert world.bcast({"from": world.rank}) == {"from": 0}
+
+# 2**-40 is lost beside 1 in float32, not in float64
+mine = np.full((2, 3), 2.0**-40 if world.rank else 1.0)
+total = world.sum(mine)
+assert total.dtype == np.float64 and total.shape == (2, 3)
+assert (total == 1.0 + (world.size - 1) * 2.0**-40).all()
+assert (mine == (2.0**-40 if world.rank else 1.0)).all()
+assert world.sum(np.asarray(world.rank)).item() == sum(range(world.size))
+
+parts = world.allgather(world.share(range(7)))
+assert sorted(sum(parts, [])) == list(range(7))
+world.barrier()
+print("size", world.size, flush=True)
+"""
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_collectives(run_mpi, ranks):
+    assert run_mpi(COLLECTIVES, ranks).split().count("size") == ranks
+
+
+def test_a_world_size_that_the_launcher_did_not_promise_is_refused(mpi_process):
+    script = """
+from hpcsurrogate.core.errors import RankLostError
+from hpcsurrogate.parallel.world import get_world
+try:
+    get_world()
+except RankLostError as error:
+    print(error, flush=True)
+"""
+    done = mpi_process(script, ranks=2, environment={PROMISED_RANKS: "3"})
+    assert done.stdout.count("promises 3 ranks, MPI sees 2") == 2

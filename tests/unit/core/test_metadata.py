@@ -1,0 +1,61 @@
+import pytest
+from pydantic import ValidationError
+
+from hpcsurrogate.core.errors import ModelRefusedError
+from hpcsurrogate.core.fields import FIELDS
+from hpcsurrogate.core.metadata import ArtifactMetadata
+
+VELOCITY = {"field": "velocity", "unit": "m/s", "components": ("x", "y"), "layout": "staggered"}
+CONTENT = {
+    "name": "tiny",
+    "kind": "grid",
+    "inputs": (VELOCITY,),
+    "outputs": ({**VELOCITY, "field": "commutator", "unit": "m/s^2"},),
+    "dtype": "float32",
+    "filter": {"kind": "face_average", "width": 0.1},
+    "host": {"kind": "finite_volume", "order": 2, "grid_spacing": (0.1, 0.1), "time_step": 0.01},
+    "validity": {"velocity_magnitude": (0.0, 3.0), "gradient_magnitude": (0.0, 30.0)},
+    "training_data_digest": "0" * 64,
+    "config_digest": "1" * 64,
+    "provenance": {"version": "0"},
+    "certificate": {"residuals": {"galilean_invariance": 1e-7}, "a_priori": {}},
+}
+
+
+def test_round_trip():
+    metadata = ArtifactMetadata(**CONTENT)
+    assert ArtifactMetadata.from_json(metadata.to_json()) == metadata
+    assert metadata.certificate.a_posteriori == "unverified"
+
+
+def test_missing_entry_is_refused_with_the_file_name():
+    """torch.jit.load gives an empty string for an extra file that is not there."""
+    with pytest.raises(ModelRefusedError, match=r"model.pt: holds no hpcsurrogate.json"):
+        ArtifactMetadata.from_json("", "model.pt")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema_version": 1}'])
+def test_text_of_another_form_is_refused_in_one_line(text):
+    with pytest.raises(ModelRefusedError, match="export the model again") as caught:
+        ArtifactMetadata.from_json(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_schema_of_the_future_is_refused():
+    text = ArtifactMetadata(**CONTENT).to_json().replace('"schema_version": 1', '"schema_version": 2')
+    with pytest.raises(ModelRefusedError, match="schema_version"):
+        ArtifactMetadata.from_json(text)
+
+
+def test_unknown_fields_and_impossible_widths_are_refused():
+    with pytest.raises(ValidationError, match="is none of velocity"):
+        ArtifactMetadata(**{**CONTENT, "inputs": ({**VELOCITY, "field": "speed"},)})
+    with pytest.raises(ValidationError):
+        ArtifactMetadata(**{**CONTENT, "filter": {"kind": "box", "width": 0.0}})
+
+
+def test_registry_is_named_by_its_keys_and_components_fit_the_rank():
+    for name, field in FIELDS.items():
+        assert field.name == name
+        # A symmetric tensor in two dimensions has three components.
+        assert len(field.components) == {0: 0, 1: 2, 2: 3}[field.rank]

@@ -1,0 +1,103 @@
+"""Small recorded flows, and an exported closure, for the tests of the coarse runs."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hpcsurrogate.core.config import Experiment
+from hpcsurrogate.core.metadata import (
+    ArtifactMetadata,
+    Certificate,
+    FieldPort,
+    FilterDescription,
+    HostDescription,
+    ValidityRange,
+)
+from hpcsurrogate.core.paths import RunPaths
+from hpcsurrogate.data.record import run_simulate
+from hpcsurrogate.export.script import artifact_bytes, script_module, write_artifact
+from hpcsurrogate.parallel.world import World
+
+DNS = {
+    "kind": "dns",
+    "grid": (48, 48),
+    "realisations": 3,
+    "duration": 1.2,
+    "snapshot_interval": 0.1,
+    "initial_wavenumber": 3,
+    "time_step": 0.0125,
+    "cfl": 0.9,
+}
+
+
+def make_experiment(**changes) -> Experiment:
+    """An experiment on decaying turbulence; `changes` replace whole sections or single keys of one."""
+    sections = {
+        "name": "couple-test",
+        "run_dir": "run",
+        "flow": {"viscosity": 2e-3},
+        "host": {"kind": "finite_volume", "grid": (16, 16), "time_step": 0.05},
+        "simulate": dict(DNS),
+        "prepare": {"filter": {"kind": "face_average"}, "split": {"train": (0,), "validation": (1,), "test": (2,)}},
+        "train": {"engine": "none", "model": {"kind": "cnn"}},
+        "couple": {
+            "duration": 1.0,
+            "starts": 2,
+            "contenders": ({"name": "bare", "closure": {"kind": "none"}},),
+        },
+    }
+    for key, value in changes.items():
+        sections[key] = sections[key] | value if isinstance(value, dict) else value
+    return Experiment.model_validate(sections)
+
+
+@pytest.fixture(scope="session", name="make_experiment")
+def experiment_factory():
+    return make_experiment
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory) -> RunPaths:
+    """Three realisations of 13 snapshots on 48 x 48."""
+    paths = RunPaths(tmp_path_factory.mktemp("couple"))
+    run_simulate(make_experiment(), paths, World())
+    return paths
+
+
+class Damping(nn.Module):
+    """A closure with one number: it slows every velocity component down at `rate` [1/s]."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = nn.Parameter(torch.tensor(rate))
+
+    def forward(self, velocity_bcxy: Tensor) -> Tensor:
+        return -self.rate * velocity_bcxy
+
+
+@pytest.fixture(scope="session")
+def export_damping():
+    """Return export(path, experiment, rate): writes an artifact that damps."""
+
+    def export(path, experiment: Experiment, rate: float) -> None:
+        port = {"components": ("x", "y"), "layout": "staggered"}
+        metadata = ArtifactMetadata(
+            name="damping",
+            kind="grid",
+            inputs=(FieldPort(field="velocity", unit="m/s", **port),),
+            outputs=(FieldPort(field="commutator", unit="m/s^2", **port),),
+            dtype="float32",
+            filter=FilterDescription(kind="face_average", width=0.1),
+            host=HostDescription(kind="finite_volume", order=2, grid_spacing=(0.1, 0.1), time_step=0.05),
+            validity=ValidityRange(velocity_magnitude=(0.0, 1.0), gradient_magnitude=(0.0, 1.0)),
+            training_data_digest="0" * 64,
+            config_digest="0" * 64,
+            provenance={},
+            certificate=Certificate(residuals={}, a_priori={}),
+        )
+        module = Damping(rate)
+        velocity = torch.randn(1, 2, *experiment.host.grid, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            write_artifact(path, artifact_bytes(script_module(module), metadata, velocity, module(velocity)))
+
+    return export

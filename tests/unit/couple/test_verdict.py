@@ -1,0 +1,109 @@
+"""Every outcome of the comparison, in words."""
+
+import pytest
+
+from hpcsurrogate.couple.verdict import Circumstances, find_best_classical, judge
+
+FOUR_STARTS = Circumstances(threshold=0.95, num_starts=4, starts_overlap=False)
+
+
+def line(name, role, time, ratio=1.0, **changes):
+    """One contender; by default stable, on the experiment's grid, its interval 0.1 s to either side."""
+    return {
+        "name": name,
+        "role": role,
+        "grid": [64, 64],
+        "host": {"kind": "finite_volume"},
+        "constant": None,
+        "decorrelation_time": time,
+        "decorrelation_interval": [time - 0.1, time + 0.1],
+        "reached_end": False,
+        "stable": True,
+        "blow_up_time": None,
+        "cost_ms_per_step": 0.5 * ratio,
+        "cost_ratio_time": ratio,
+        "effective_grid": 64.0 * time,
+        "effective_grid_bound": None,
+        "speed_up": time**3 / ratio,
+    } | changes
+
+
+BARE = line("no closure", "bare", 1.0)
+
+
+def test_helped():
+    classical = line("Leith", "classical", 1.2, 2.0, constant=0.2)
+    judgement = judge([BARE, classical, line("learned", "learned", 3.0, 9.0)], FOUR_STARTS)
+    assert judgement.helped and judgement.best_classical is classical
+    assert judgement.sentence == (
+        "The learned closure helped: on 64 x 64 it keeps the vorticity correlation above 0.95 for 3 s (95 % interval "
+        "2.9 to 3.1, 4 starts). Without a closure the same host reaches 1 s, with the best classical contender, "
+        "'Leith' (constant 0.2), 1.2 s at 2 times the bare host's cost. It costs 9 times the bare host's time (4.5 ms "
+        "a step against 0.5 ms); to be as accurate the bare host needs about 192 points along x, where it costs 3 "
+        "times as much."
+    )
+
+
+@pytest.mark.parametrize(
+    ("learned", "words"),
+    [
+        (line("learned", "learned", 1.1), "'Leith' in the same kind of host does as well or better (1.2 s)"),
+        (line("learned", "learned", 1.25), "that is not clearly longer than 'Leith' (1.2 s)"),
+        (line("learned", "learned", 3.0, stable=False, blow_up_time=3.5), "a run with it blew up at 3.5 s"),
+    ],
+)
+def test_did_not_help(learned, words):
+    judgement = judge([BARE, line("Leith", "classical", 1.2), learned], FOUR_STARTS)
+    assert not judgement.helped
+    assert judgement.sentence.startswith("The learned closure did not help: ") and words in judgement.sentence
+
+
+def test_a_higher_order_host_of_the_same_kind_is_a_rival():
+    sixth = line("sixth order", "classical", 2.4, 1.5)
+    judgement = judge([BARE, sixth, line("learned", "learned", 2.0, 9.0)], FOUR_STARTS)
+    assert not judgement.helped and judgement.best_classical is sixth
+    longest = "1 of 2 other contenders stayed with the flow longer, longest 'sixth order' (2.4 s, at 1.5 times"
+    assert longest in judgement.sentence
+    # 2.4^3 / 1.5 = 9.2 against 2^3 / 9 = 0.89.
+    bargain = "The best bargain is 'sixth order': 2.4 s, 9.22 times cheaper than the bare host on the 154 points"
+    assert bargain in judgement.sentence
+    assert "it costs only 0.889 times as much, so that the learned closure does not pay" in judgement.sentence
+
+
+def test_another_kind_of_host_is_named_but_does_not_decide():
+    spectral = line("spectral", "classical", 4.0, 0.5, host={"kind": "spectral"})
+    judgement = judge([BARE, spectral, line("learned", "learned", 3.0, 9.0)], FOUR_STARTS)
+    assert judgement.helped and judgement.best_classical is None
+    assert "no classical closure was run in it" in judgement.sentence
+    assert "longest 'spectral' (4 s, at 0.5 times the bare host's cost)." in judgement.sentence
+
+
+def test_a_classical_closure_that_blew_up_is_not_the_best():
+    stable, wild = line("stable", "classical", 1.1), line("wild", "classical", 1.5, stable=False, blow_up_time=1.6)
+    finer = line("finer", "classical", 5.0, grid=[128, 128])
+    assert find_best_classical([BARE, wild, stable, finer], BARE) is stable
+    assert find_best_classical([BARE, wild], BARE) is wild
+
+
+def test_no_learned_contender():
+    judgement = judge([BARE, line("Leith", "classical", 1.2)], FOUR_STARTS)
+    assert not judgement.helped and judgement.learned is None
+    assert judgement.sentence.startswith("No learned closure was among the contenders. The best classical")
+
+
+def test_outside_the_ladder_the_bound_is_named():
+    outside = {"effective_grid": None, "effective_grid_bound": "> 256", "speed_up": None}
+    judgement = judge([BARE, line("learned", "learned", 9.0, **outside)], FOUR_STARTS)
+    assert "to be as accurate the bare host would need > 256 points along x" in judgement.sentence
+
+
+@pytest.mark.parametrize(
+    ("circumstances", "changes", "words"),
+    [
+        (Circumstances(0.95, 1, False), {}, "One start says nothing about the spread."),
+        (Circumstances(0.95, 4, True), {}, "the interval looks surer than it is"),
+        (FOUR_STARTS, {"reached_end": True}, "a longer one would tell more"),
+    ],
+)
+def test_what_weakens_the_answer_is_said(circumstances, changes, words):
+    assert words in judge([BARE, line("learned", "learned", 3.0, **changes)], circumstances).sentence

@@ -1,0 +1,126 @@
+"""Export writes a file that is the network, says what it is, and is the same for the same weights."""
+
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hpcsurrogate.core.errors import DataError, ModelRefusedError
+from hpcsurrogate.data.catalogue import Catalogue
+from hpcsurrogate.embed.artifact import load_artifact, manifest_path
+from hpcsurrogate.export.script import parity, script_module
+from hpcsurrogate.export.stage import run_export
+
+
+def weights_in(path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist() if name.split("/")[1] == "constants"}
+
+
+def validation_snapshot(paths) -> Tensor:
+    with Catalogue.read(paths.prepared).open(2) as shard:
+        return torch.from_numpy(shard.snapshot("velocity", -1))[None]
+
+
+def test_exported_file_is_the_network(experiment, paths, trained):
+    run_export(experiment, paths)
+    artifact = load_artifact(paths.model)
+    velocity = torch.randn(2, 2, 16, 16, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        # Frozen without changes to the arithmetic: equal to the last bit.
+        assert torch.equal(artifact(velocity), trained(velocity))
+        assert torch.equal(artifact.golden_output, trained(artifact.golden_input))
+    assert torch.equal(artifact.golden_input, validation_snapshot(paths))
+
+
+def test_metadata_say_what_it_is(experiment, paths, trained):
+    run_export(experiment, paths)
+    metadata = load_artifact(paths.model).metadata
+    spacing = experiment.flow.domain[0] / 16
+    assert metadata.name == "synthetic" and metadata.kind == "grid" and metadata.dtype == "float32"
+    assert [port.field for port in metadata.inputs + metadata.outputs] == ["velocity", "commutator"]
+    assert metadata.inputs[0].layout == "staggered" and metadata.inputs[0].unit == "m/s"
+    assert metadata.outputs[0].unit == "m/s^2" and metadata.outputs[0].components == ("x", "y")
+    assert metadata.filter.kind == "face_average" and metadata.filter.width == pytest.approx(spacing)
+    assert metadata.host.order == 2 and metadata.host.grid_spacing == pytest.approx((spacing, spacing))
+    assert metadata.certificate.a_posteriori == "unverified"
+    assert metadata.certificate.a_priori["closures"][0]["correlation_force"] == 0.8
+    assert metadata.certificate.residuals["momentum"] < 1e-5  # a sum of differences has no mean but round-off
+
+
+def test_validity_is_that_of_the_training_split(experiment, paths, trained):
+    run_export(experiment, paths)
+    validity = load_artifact(paths.model).metadata.validity
+    catalogue, speeds = Catalogue.read(paths.prepared), []
+    for realisation in experiment.prepare.split.train:
+        with catalogue.open(realisation) as shard:
+            velocity = shard.read("velocity")
+        centred = (
+            (velocity[:, 0] + np.roll(velocity[:, 0], 1, -2)) / 2,
+            (velocity[:, 1] + np.roll(velocity[:, 1], 1, -1)) / 2,
+        )
+        speeds.append(np.hypot(*centred))
+    # Means of neighbouring faces in float32: a few units in the last place.
+    assert validity.velocity_magnitude == pytest.approx((np.min(speeds), np.max(speeds)), rel=1e-5)
+    assert 0 < validity.gradient_magnitude[0] < validity.gradient_magnitude[1]
+
+
+def test_same_weights_give_the_same_network(experiment, paths, trained):
+    run_export(experiment, paths)
+    first = weights_in(paths.model)
+    run_export(experiment, paths)
+    assert weights_in(paths.model) == first and first
+    with torch.no_grad():
+        trained.viscosity += 0.1
+    run_export(experiment, paths)
+    assert weights_in(paths.model) != first
+
+
+def test_failure_leaves_the_old_artifact(experiment, paths, trained):
+    run_export(experiment, paths)
+    before = paths.model.read_bytes(), manifest_path(paths.model).read_bytes()
+    with torch.no_grad():
+        trained.viscosity.fill_(float("nan"))
+    with pytest.raises(ModelRefusedError):
+        run_export(experiment, paths)
+    assert (paths.model.read_bytes(), manifest_path(paths.model).read_bytes()) == before
+    assert sorted(path.name for path in paths.run_dir.iterdir()) == [
+        "evaluate.json",
+        "model.pt",
+        "model.pt.sha256",
+        "prepared",
+    ]
+
+
+def test_closure_that_returns_nothing_is_refused(experiment, paths, trained):
+    with torch.no_grad():
+        trained.viscosity.zero_()
+        trained.constant.zero_()
+    with pytest.raises(ModelRefusedError, match="zeros"):
+        run_export(experiment, paths)
+
+
+def test_missing_evaluation_is_named(experiment, paths, trained):
+    paths.evaluation.unlink()
+    with pytest.raises(DataError, match="evaluate.json"):
+        run_export(experiment, paths)
+
+
+class NotScriptable(nn.Module):
+    def forward(self, velocity: Tensor) -> Tensor:
+        return torch.from_numpy(np.sin(velocity.numpy()))
+
+
+def test_python_that_torchscript_cannot_express_is_refused():
+    with pytest.raises(ModelRefusedError, match="NotScriptable"):
+        script_module(NotScriptable())
+
+
+def test_parity_tells_close_networks_apart(trained):
+    velocity = torch.randn(1, 2, 16, 16, generator=torch.Generator().manual_seed(5))
+    other = type(trained)(constant=0.2001)
+    assert parity(trained, script_module(trained), velocity) == 0
+    with pytest.raises(ModelRefusedError, match="differ"):
+        parity(trained, script_module(other), velocity)
