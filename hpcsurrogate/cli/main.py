@@ -11,6 +11,7 @@ import click
 
 import hpcsurrogate
 from hpcsurrogate.cli import exit as exiting
+from hpcsurrogate.core.memory import keep_freed_memory
 
 EXPERIMENT = click.argument("file", metavar="FILE")
 OVERRIDES = click.argument("overrides", metavar="[SECTION.KEY=VALUE]...", nargs=-1)
@@ -152,6 +153,7 @@ def show(file: str, overrides: tuple[str, ...]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: run a command and leave with the exit code of docs/architecture.md, "Exit codes"."""
+    keep_freed_memory()
     try:
         command_line.main(args=arguments, prog_name="hpcsurrogate", standalone_mode=False)
     except click.exceptions.Exit as done:

@@ -52,7 +52,9 @@ Forcing = Annotated[NoForcing | KolmogorovForcing | RingForcing, Field(discrimin
 class Flow(Section):
     """The physical problem: incompressible flow in a periodic rectangular box, shared by all stages."""
 
-    domain: tuple[PositiveFloat, PositiveFloat] = Field((6.283185307179586, 6.283185307179586), description="Lx, Ly [m]")
+    domain: tuple[PositiveFloat, PositiveFloat] = Field(
+        (6.283185307179586, 6.283185307179586), description="Lx, Ly [m]"
+    )
     viscosity: NonNegativeFloat = Field(description="kinematic viscosity nu [m^2/s]")
     drag: NonNegativeFloat = Field(0.0, description="linear (Rayleigh) drag [1/s]")
     forcing: Forcing = NoForcing()
@@ -101,7 +103,7 @@ class DnsSource(Section):
     realisations: PositiveInt = Field(4, description="independent runs, spread over the ranks")
     duration: PositiveFloat = Field(description="recorded time of each realisation [s]")
     snapshot_interval: PositiveFloat = Field(description="[s]")
-    spin_up: NonNegativeFloat = Field(0.0, description="time run and thrown away before recording, on the full grid [s]")
+    spin_up: NonNegativeFloat = Field(0.0, description="time thrown away before recording, on the full grid [s]")
     spin_up_coarse: NonNegativeFloat = Field(0.0, description="time run before that, on a grid 4 times coarser [s]")
     initial_wavenumber: PositiveInt = Field(4, description="peak of the random initial spectrum [2 pi / L]")
     initial_velocity: PositiveFloat = Field(1.0, description="root mean square of the initial velocity [m/s]")
@@ -130,7 +132,7 @@ class Filter(Section):
 
     kind: Literal["sharp", "gaussian", "box", "face_average"] = "face_average"
     width: PositiveFloat | None = Field(None, description="[m]")
-    width_over_spacing: PositiveFloat | None = Field(None, description="width / coarse spacing [-]; 1 if neither is given")
+    width_over_spacing: PositiveFloat | None = Field(None, description="width / coarse spacing; 1 if neither is given")
 
     @model_validator(mode="after")
     def _one_width(self):
@@ -199,7 +201,8 @@ class Unrolled(Section):
     batch_size: PositiveInt = Field(8, description="trajectory windows per step, over all ranks")
     learning_rate: PositiveFloat = 1e-3
     snapshots: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = Field(
-        (1, 2, 4), description="curriculum: length of the unrolled window in snapshot intervals, equal shares of the iterations"
+        (1, 2, 4),
+        description="curriculum: window length in snapshot intervals; each takes an equal share of the iterations",
     )
 
 
@@ -276,9 +279,9 @@ class Contender(Section):
 class Couple(Section):
     duration: PositiveFloat = Field(description="length of each coarse run [s]")
     starts: PositiveInt = Field(4, description="starts from each test realisation, evenly spaced")
-    correlation: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="vorticity correlation that ends agreement")
+    correlation: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="vorticity correlation to stay above")
     contenders: Annotated[tuple[Contender, ...], Field(min_length=1)]
-    ladder: tuple[EvenInt, ...] = Field((), description="grids nx on which the bare host is run for the effective resolution")
+    ladder: tuple[EvenInt, ...] = Field((), description="grids nx of the bare host, for the effective resolution")
 
     @model_validator(mode="after")
     def _names_differ(self):

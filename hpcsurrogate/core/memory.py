@@ -9,8 +9,8 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 def keep_freed_memory() -> bool:
     """Tell glibc's allocator never to give arrays of megabytes back to the system between two uses.
 
-    By default each array above a threshold is mapped and unmapped anew, and every page of it faults at first touch; in a
-    time step or a backward pass that can cost several times the arithmetic. The peak of memory use is unchanged.
+    By default each array above a threshold is mapped and unmapped anew, and every page of it faults at first touch; in
+    a time step or a backward pass that can cost several times the arithmetic. The peak of memory use is unchanged.
 
     Returns
     -------
@@ -20,5 +20,6 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 64 * 2**20))
+    # -1 is the largest threshold there is: a backward pass may free gigabytes at once and want them again.
+    settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_TOP_PAD, 64 * 2**20))
     return all(mallopt(parameter, value) == 1 for parameter, value in settings)

@@ -1,4 +1,4 @@
-"""A plain periodic convolutional network from velocity to acceleration: what most of the literature uses, for comparison."""
+"""A plain periodic convolutional network from velocity to acceleration, as in most of the literature: for comparison."""
 
 import torch
 import torch.nn.functional as F

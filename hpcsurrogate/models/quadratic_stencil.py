@@ -21,7 +21,7 @@ LONG, SHORT = 5, 4  # points of a stencil along the odd and the even direction
 
 
 def _embed(u: Tensor, v: Tensor, before: bool) -> Tensor:
-    """Stack a u stencil (.., 4, 5) and a v stencil (.., 5, 4) as (.., 2, 5, 5), the even direction padded with a zero."""
+    """Stack a u stencil (.., 4, 5) and a v stencil (.., 5, 4) as (.., 2, 5, 5), the even direction padded."""
     pad = [1, 0] if before else [0, 1]
     return torch.stack((F.pad(u, [0, 0] + pad), F.pad(v, pad)), dim=-3)
 

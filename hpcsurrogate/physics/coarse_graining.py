@@ -1,8 +1,9 @@
-"""From a fine velocity field to what a coarse host sees: filtered velocity, exact SGS stress, and the host's commutator.
+"""From a fine velocity field to what a coarse host sees: filtered velocity, exact SGS stress, the host's commutator.
 
-Legend: G filter transfer function, P projection; a fine field is a trigonometric polynomial, so its filtered value at any
-coarse point is a finite sum: two small dense matrices (one an axis) hold transfer function and evaluation together.
-Grids need not divide each other.
+Legend: G filter transfer function, P projection; a fine field is a trigonometric polynomial, so its filtered value at
+any coarse point is a finite sum: two small dense matrices (one an axis) hold transfer function and evaluation together.
+Grids need not divide each other. A collocated host holds trigonometric polynomials, so for it every field is cut off at
+the Nyquist frequency of its grid; finer waves of a gaussian or box filter would otherwise come back as long ones.
 """
 
 import math
@@ -109,7 +110,9 @@ class CoarseGraining:
             return TRANSFER[self.kind], TRANSFER[self.kind]
         return (_none, _box) if name == "u" else (_box, _none)
 
-    def _sampling_matrices(self, offset, transfers, dtype) -> tuple[Tensor, Tensor]:
+    def _sampling_matrices(
+        self, offset: tuple[float, float], transfers: tuple[Callable, Callable], dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
         """Matrices (nx, Nx) and (Ny // 2 + 1, ny) that turn fine coefficients into filtered values at coarse points."""
         fine, coarse = self.fine_grid, self.host.grid
         kx, ky = (grid_k.to(torch.float64) for grid_k in (fine.kx[:, 0], fine.ky[0]))
@@ -121,6 +124,9 @@ class CoarseGraining:
         # Only modes below the fine grid's Nyquist frequency carry a phase.
         along_x[:, fine.shape[0] // 2] = 0
         along_y[-1] = 0
+        if self.host.layout == "collocated":
+            along_x = along_x * _sharp(kx, coarse.spacing[0])
+            along_y = along_y * _sharp(ky, coarse.spacing[1])[:, None]
         return along_x.to(dtype), (along_y / fine.shape[1]).to(dtype)
 
     def _apply(self, matrices: tuple[Tensor, Tensor], field_hat: Tensor) -> Tensor:
@@ -172,7 +178,8 @@ class CoarseGraining:
         """tau = filter(u u) - filter(u) filter(u), shape (b, 3, nx, ny): xx, xy, yy [m^2/s^2].
 
         xx and yy lie at the centres, xy at the corners of a staggered layout. Products are formed on a grid 3/2
-        times finer, so that none of their modes is aliased. With a face average the stress is that of the cell (box) average.
+        times finer, so that none of their modes is aliased. With a face average the stress is that of the cell (box)
+        average.
         """
         stress_hat = self._stress_hat(fine_velocity)
         places = ("centre", "corner", "centre")
@@ -191,10 +198,7 @@ class CoarseGraining:
         """Coefficients of xx, xy, yy on the fine grid."""
         velocity_hat = torch.fft.rfft2(fine_velocity.to(self.fine_grid.dtype)) * self.fine_grid.resolved
         kind = "box" if self.kind == "face_average" else self.kind
-        along_x, along_y = (
-            TRANSFER[kind](k, width) for k, width in zip((self.fine_grid.kx, self.fine_grid.ky), self.widths, strict=True)
-        )
-        transfer = along_x * along_y
+        transfer = TRANSFER[kind](self.fine_grid.kx, self.widths[0]) * TRANSFER[kind](self.fine_grid.ky, self.widths[1])
         return transfer * self._products_hat(velocity_hat) - self._products_hat(transfer * velocity_hat)
 
     def _products_hat(self, velocity_hat: Tensor) -> Tensor:

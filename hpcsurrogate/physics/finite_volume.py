@@ -9,16 +9,21 @@ differences and averages over n cells (n odd) that make up a scheme of order 2, 
 Source of the fluxes: Y. Morinishi et al., J. Comput. Phys. 143 (1998) 90, equations 108 to 110 (Div-S schemes).
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from hpcsurrogate.core.config import Flow
+from hpcsurrogate.core.errors import ConfigError
 from hpcsurrogate.physics.forcing import body_force_hat
 from hpcsurrogate.physics.grid import Grid
 from hpcsurrogate.physics.time_stepping import runge_kutta_4
 
-# order -> {n: w_n}; the same weights serve differences (f(+n/2) - f(-n/2)) / (n h) and averages (f(+n/2) + f(-n/2)) / 2.
+Closure = Callable[[Tensor], Tensor]
+
+# order -> {n: w_n}: the same weights for differences (f(+n/2) - f(-n/2)) / (n h) and averages (f(+n/2) + f(-n/2)) / 2.
 WEIGHTS = {2: {1: 1.0}, 4: {1: 9 / 8, 3: -1 / 8}, 6: {1: 150 / 128, 3: -25 / 128, 5: 3 / 128}}
 # order -> second-derivative stencil: centre, then distance 1, 2, 3.
 LAPLACIAN = {2: (-2.0, 1.0), 4: (-5 / 2, 4 / 3, -1 / 12), 6: (-49 / 18, 3 / 2, -3 / 20, 1 / 90)}
@@ -33,16 +38,25 @@ class FiniteVolumeSolver:
     flow : core.config.Flow
     order : int    2, 4 or 6
 
+    Raises
+    ------
+    ConfigError    if the grid is narrower than the stencil, or does not resolve the forcing
+
     Notes
     -----
-    Momentum and, in the limit of small time steps, kinetic energy are conserved without viscosity; the discrete divergence
-    stays at round-off (tests/physics/test_finite_volume.py). All methods take leading batch axes and are differentiable.
+    Momentum and, in the limit of small time steps, kinetic energy are conserved without viscosity; the discrete
+    divergence stays at round-off (tests/physics/test_finite_volume.py). All methods take leading batch axes and are
+    differentiable.
     """
 
     def __init__(self, grid: Grid, flow: Flow, order: int = 2):
         self.grid, self.flow, self.order = grid, flow, order
         self._weights = WEIGHTS[order]
         self._reach = max(self._weights)
+        if min(grid.shape) < self._reach:
+            raise ConfigError(
+                f"host.grid: order {order} needs at least {self._reach + 1} points along each axis, not {grid.shape}"
+            )
         self._complex = torch.complex64 if grid.dtype == torch.float32 else torch.complex128
         self._unit_divergence = self._projection_direction()
         self._linear = self._linear_symbol()
@@ -162,7 +176,7 @@ class FiniteVolumeSolver:
         """Discretely divergence-free part of a staggered vector field; keeps the mean."""
         return self.decode(self._project_hat(self.encode(vector_bcxy)))
 
-    def rhs(self, velocity_hat: Tensor, stage: int = 0, closure=None) -> Tensor:
+    def rhs(self, velocity_hat: Tensor, stage: int = 0, closure: Closure | None = None) -> Tensor:
         """d velocity_hat / dt with pressure; the closure sees, and answers at, the staggered points."""
         velocity = self.decode(velocity_hat)
         acceleration = self.advection(velocity)
@@ -171,6 +185,6 @@ class FiniteVolumeSolver:
         rate = torch.addcmul(self._project_hat(self.encode(acceleration)), self._linear, velocity_hat)
         return rate if self._force_hat is None else rate + self._force_hat
 
-    def step(self, velocity_hat: Tensor, dt: float, closure=None) -> Tensor:
+    def step(self, velocity_hat: Tensor, dt: float, closure: Closure | None = None) -> Tensor:
         """One classical fourth-order Runge-Kutta step of dt [s]; the closure is called at each of its four stages."""
         return runge_kutta_4(lambda y, stage: self.rhs(y, stage, closure), velocity_hat, dt)

@@ -10,13 +10,14 @@ from hpcsurrogate.core.errors import ConfigError
 from hpcsurrogate.physics.grid import Grid
 
 
-def body_force_hat(forcing: Forcing, grid: Grid) -> Tensor | None:
+def body_force_hat(forcing: Forcing, grid: Grid, points_per_wave: int = 2) -> Tensor | None:
     """`rfft2` coefficients of the body force on the collocated points of `grid`.
 
     Parameters
     ----------
     forcing : a section of core.config
     grid : Grid, must resolve the forcing
+    points_per_wave : int    the solver keeps waves of more points than that: 2, or 3 under the 2/3 rule
 
     Returns
     -------
@@ -24,14 +25,14 @@ def body_force_hat(forcing: Forcing, grid: Grid) -> Tensor | None:
 
     Raises
     ------
-    ConfigError    if the grid does not resolve the forcing wavenumber
+    ConfigError    if the grid does not resolve the forcing wavenumber (the force would be lost without a word)
     """
     if isinstance(forcing, NoForcing):
         return None
-    if 2 * forcing.wavenumber >= min(grid.shape):
+    if points_per_wave * forcing.wavenumber >= min(grid.shape):
         raise ConfigError(
             f"flow.forcing.wavenumber: {forcing.wavenumber} waves need a grid of more than "
-            f"{2 * forcing.wavenumber} points along each axis, not {grid.shape}"
+            f"{points_per_wave * forcing.wavenumber} points along each axis here, not {grid.shape}"
         )
     if isinstance(forcing, KolmogorovForcing):
         return _kolmogorov(forcing.wavenumber, forcing.amplitude, grid)

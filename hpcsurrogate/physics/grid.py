@@ -1,6 +1,6 @@
 """A periodic rectangular grid and its wavenumbers.
 
-Legend: h = L / n spacing; k = 2 pi m / L wavenumber; arrays end in (x, y); half-spectra of `rfft2` end in (kx, ky >= 0).
+Legend: h = L / n spacing; k = 2 pi m / L wavenumber; arrays end in (x, y), half-spectra of `rfft2` in (kx, ky >= 0).
 """
 
 import math

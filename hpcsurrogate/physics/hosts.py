@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hpcsurrogate.core.config import FiniteVolumeHost, Flow, Host, SpectralHost
-from hpcsurrogate.physics.finite_volume import FiniteVolumeSolver
+from hpcsurrogate.physics.finite_volume import Closure, FiniteVolumeSolver
 from hpcsurrogate.physics.grid import Grid
 from hpcsurrogate.physics.spectral import SpectralSolver
 from hpcsurrogate.physics.stress_operators import SpectralOperators, StaggeredOperators
@@ -26,10 +26,10 @@ class StaggeredHost:
     def operators(self) -> StaggeredOperators:
         return StaggeredOperators(self.grid)
 
-    def step(self, state: Tensor, closure=None) -> Tensor:
+    def step(self, state: Tensor, closure: Closure | None = None) -> Tensor:
         return self.solver.step(state, self.time_step, closure)
 
-    def tendency(self, velocity_bcxy: Tensor, closure=None) -> Tensor:
+    def tendency(self, velocity_bcxy: Tensor, closure: Closure | None = None) -> Tensor:
         return self.decode(self.solver.rhs(self.encode(velocity_bcxy), 0, closure))
 
     def vorticity(self, velocity_bcxy: Tensor) -> Tensor:
@@ -54,10 +54,10 @@ class CollocatedHost:
     def project(self, vector_bcxy: Tensor) -> Tensor:
         return self.decode(self.encode(vector_bcxy))
 
-    def step(self, state: Tensor, closure=None) -> Tensor:
+    def step(self, state: Tensor, closure: Closure | None = None) -> Tensor:
         return self.solver.step(state, self.time_step, closure)
 
-    def tendency(self, velocity_bcxy: Tensor, closure=None) -> Tensor:
+    def tendency(self, velocity_bcxy: Tensor, closure: Closure | None = None) -> Tensor:
         return self.decode(self.solver.rhs(self.encode(velocity_bcxy), 0, closure))
 
     def vorticity(self, velocity_bcxy: Tensor) -> Tensor:
