@@ -29,13 +29,15 @@ def explain(error: BaseException) -> tuple[str | None, int]:
         return error.format_message().rstrip(".") + usage, ConfigError.exit_code
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         return "interrupted; run the same command to go on", INTERRUPTED
+    where = getattr(error, "filename", None)
+    place = f"{where}: " if where else ""
     # HDF5, safetensors and torch wrap the system's error in exceptions of their own, but keep its words.
     if FULL_DISK in str(error) or _number(error) in (errno.ENOSPC, errno.EDQUOT):
-        where = getattr(error, "filename", None)
-        place = f"{where}: " if where else ""
         return f"{place}no space left on the disk; free some or set another run_dir", DataError.exit_code
-    if isinstance(error, OSError) and _number(error) in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
-        return f"{error.filename}: {error.strerror}; set a run_dir that you may write to", DataError.exit_code
+    if _number(error) == errno.EFBIG:
+        return f"{place}larger than files may be here; raise `ulimit -f` or set another run_dir", DataError.exit_code
+    if where and _number(error) in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{where}: {error.strerror}; set a run_dir that you may write to", DataError.exit_code
     return None, FAULT
 
 

@@ -100,7 +100,8 @@ def _coarse_grain(graining: CoarseGraining, fine: ShardReader, index: int) -> Ma
         raise DataError(f"{fine.path}: velocity of snapshot {index} holds NaN or infinity; run simulate again")
     fine_bcxy = torch.from_numpy(velocity).to(torch.float64)[None]
     with torch.no_grad():
-        values = {name: getattr(graining, name)(fine_bcxy)[0].to(torch.float32).numpy() for name in FIELD_NAMES}
+        fields = graining.fields(fine_bcxy)
+    values = {name: fields[name][0].to(torch.float32).numpy() for name in FIELD_NAMES}
     for name, array in values.items():
         if not np.isfinite(array).all():
             raise DataError(

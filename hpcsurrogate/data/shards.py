@@ -30,6 +30,11 @@ from hpcsurrogate.sources.hdf5 import find_array, open_hdf5, read_attribute, tra
 
 __all__ = ["ShardHeader", "ShardReader", "ShardWriter"]
 
+OUT_OF_ROOM = {
+    errno.ENOSPC: "disk full: free space or change run_dir",
+    errno.EFBIG: "larger than files may be here: raise `ulimit -f` or change run_dir",
+}
+
 
 class ShardWriter:
     """Writes one shard, snapshot by snapshot; a context manager.
@@ -122,12 +127,13 @@ def _new_file(path: Path) -> Iterator[h5py.File]:
 
 @contextmanager
 def _full_disk_named(path: Path) -> Iterator[None]:
-    """HDF5 says in several lines, and not always as an OSError, that the disk is full."""
+    """HDF5 says in several lines, and not always as an OSError, that there is no room for the file."""
     try:
         yield
     except (OSError, RuntimeError) as error:
-        if getattr(error, "errno", None) == errno.ENOSPC or f"errno = {errno.ENOSPC}," in str(error):
-            raise OSError(errno.ENOSPC, "disk full: free space or change run_dir", str(path)) from None
+        for number, remedy in OUT_OF_ROOM.items():
+            if getattr(error, "errno", None) == number or f"errno = {number}," in str(error):
+                raise OSError(number, remedy, str(path)) from None
         raise
 
 

@@ -1,4 +1,4 @@
-"""A plain periodic convolutional network from velocity to acceleration, as in most of the literature: for comparison."""
+"""A plain periodic convolutional network from velocity to acceleration, the yardstick of most of the literature."""
 
 import torch
 import torch.nn.functional as F

@@ -51,7 +51,8 @@ def run_launcher(command: Sequence[str], environment: Mapping[str, str]) -> int:
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace")
     with _SignalsForwarded(process):
         for line in without_abort_banners(process.stderr):
-            print(line, end="", file=sys.stderr, flush=True)
+            # Open MPI 5 puts a NUL before what a rank says last before it ends all.
+            print(line.replace("\0", ""), end="", file=sys.stderr, flush=True)
         exit_code = process.wait()
     if exit_code < 0:
         name = signal.Signals(-exit_code).name

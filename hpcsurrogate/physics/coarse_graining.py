@@ -181,14 +181,29 @@ class CoarseGraining:
         times finer, so that none of their modes is aliased. With a face average the stress is that of the cell (box)
         average.
         """
+        return self._sample_stress(self._stress_hat(fine_velocity))
+
+    def sgs_force(self, fine_velocity: Tensor) -> Tensor:
+        """-div(tau) by exact differentiation, on the host's velocity points, shape (b, 2, nx, ny) [m/s^2]."""
+        return self._sample_force(self._stress_hat(fine_velocity))
+
+    def fields(self, fine_velocity: Tensor) -> dict[str, Tensor]:
+        """velocity, commutator, sgs_force and sgs_stress together, the stress calculated once."""
         stress_hat = self._stress_hat(fine_velocity)
+        return {
+            "velocity": self.velocity(fine_velocity),
+            "commutator": self.commutator(fine_velocity),
+            "sgs_force": self._sample_force(stress_hat),
+            "sgs_stress": self._sample_stress(stress_hat),
+        }
+
+    def _sample_stress(self, stress_hat: Tensor) -> Tensor:
         places = ("centre", "corner", "centre")
         sampled = [self._apply(self._stress_sample[place], stress_hat[..., i, :, :]) for i, place in enumerate(places)]
         return torch.stack(sampled, dim=-3)
 
-    def sgs_force(self, fine_velocity: Tensor) -> Tensor:
-        """-div(tau) by exact differentiation, on the host's velocity points, shape (b, 2, nx, ny) [m/s^2]."""
-        xx, xy, yy = self._stress_hat(fine_velocity).unbind(-3)
+    def _sample_force(self, stress_hat: Tensor) -> Tensor:
+        xx, xy, yy = stress_hat.unbind(-3)
         kx, ky = 1j * self.fine_grid.kx, 1j * self.fine_grid.ky
         force_x = self._apply(self._stress_sample["u"], -(kx * xx + ky * xy))
         force_y = self._apply(self._stress_sample["v"], -(kx * xy + ky * yy))

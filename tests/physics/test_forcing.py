@@ -75,7 +75,7 @@ def test_float32_force_agrees():
 
 
 def test_both_solvers_at_rest_accelerate_by_the_force():
-    # Finite volume: averaged over the faces, so by the sinc of half a cell; here known mode by mode through the spectrum.
+    # The finite-volume solver takes the force averaged over each face.
     flow = Flow(domain=DOMAIN, viscosity=0.1, forcing=RING)
     grid = Grid((24, 20), DOMAIN)
     spectral = SpectralSolver(grid, flow)

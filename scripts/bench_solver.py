@@ -1,0 +1,303 @@
+"""Speed of the spectral solver beside exponax and jax-cfd, in one run: forced 2-D turbulence, float32, same threads.
+
+Two questions for each grid: time per right-hand side (one Runge-Kutta stage) and grid point; and the time to carry a
+field over DURATION with a relative error of TARGET_ERROR, at the largest time step that allows it.
+
+The contestants take turns, so that they meet the same load; what counts is the fastest turn of each, the median is
+printed beside it. The peers live in a process of their own (bench_peers.py) on the same cores.
+
+    python scripts/bench_solver.py --threads 2 --json bench.json
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hpcsurrogate.core.atomic import write_json_atomic
+from hpcsurrogate.core.config import Flow, KolmogorovForcing
+from hpcsurrogate.core.errors import ConfigError, HpcsurrogateError
+from hpcsurrogate.core.memory import keep_freed_memory
+from hpcsurrogate.core.provenance import provenance
+from hpcsurrogate.physics.grid import Grid
+from hpcsurrogate.physics.spectral import SpectralSolver
+
+FLOW = Flow(viscosity=1e-3, drag=0.1, forcing=KolmogorovForcing(kind="kolmogorov", wavenumber=4, amplitude=1.0))
+DURATION = 0.5  # [s] of the run whose error is measured
+TARGET_ERROR = 1e-4  # relative, root mean square of the vorticity
+AIM = 0.6  # our time over the faster peer's
+OURS = "hpcsurrogate"
+
+
+class Own:
+    """This package's solver behind the same three methods as `Peer`."""
+
+    name, stages = OURS, 4
+
+    def prepare(self, time_step: float, vorticity: np.ndarray, dtype: torch.dtype = torch.float32) -> None:
+        """Take a start, shape (points, points) [1/s], and a time step [s]."""
+        self._solver = SpectralSolver(Grid(vorticity.shape, FLOW.domain, dtype), FLOW)
+        self._start = self._solver._to_spectral(torch.from_numpy(vorticity).to(dtype))
+        self._time_step = time_step
+        self.run(1)
+
+    def run(self, num_steps: int) -> float:
+        """Seconds for `num_steps` steps from the start."""
+        begin = time.perf_counter()
+        state = self._start
+        for _ in range(num_steps):
+            state = self._solver.step(state, self._time_step)
+        self._end = state
+        return time.perf_counter() - begin
+
+    def vorticity(self) -> np.ndarray:
+        """Vorticity after the last run, shape (points, points) [1/s]."""
+        return self._solver.vorticity(self._end).double().numpy()
+
+
+class PeerProcess:
+    """bench_peers.py under another interpreter; one JSON object a line each way."""
+
+    def __init__(self, python: str, threads: int, directory: Path):
+        # The process inherits our cores; XLA sizes its pool by them but is told about one thread.
+        flags = "--xla_cpu_multi_thread_eigen=false" if threads == 1 else ""
+        environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": str(threads)}
+        script = Path(__file__).with_name("bench_peers.py")
+        self.python, self.directory = python, directory
+        try:
+            self._process = subprocess.Popen(
+                [python, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            )
+        except OSError as error:
+            raise ConfigError(f"--peer-python {python}: {error.strerror}; name a Python interpreter") from None
+        greeting = self._read()
+        self.solvers, self.versions = greeting["solvers"], greeting["versions"]
+
+    def ask(self, **request: object) -> dict:
+        """Send one request and wait for its answer."""
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> dict:
+        line = self._process.stdout.readline()
+        if not line:
+            raise ConfigError(
+                f"the peers did not start or stopped under {self.python} (see above): pip install -e .[bench] there, "
+                "name an interpreter that has them with --peer-python, or give --without-peers"
+            )
+        return json.loads(line)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.stdin.close()
+        self._process.wait()
+
+
+class Peer:
+    """One solver of the peer process."""
+
+    def __init__(self, process: PeerProcess, name: str):
+        self.name, self._process = name, process
+        self._file = process.directory / f"{name}.npy"
+
+    def prepare(self, time_step: float, vorticity: np.ndarray) -> None:
+        """Take a start and a time step, and compile."""
+        np.save(self._file, vorticity)
+        flow = {
+            "viscosity": FLOW.viscosity,
+            "drag": FLOW.drag,
+            "wavenumber": FLOW.forcing.wavenumber,
+            "amplitude": FLOW.forcing.amplitude,
+        }
+        self.stages = self._process.ask(
+            command="prepare",
+            key=self.name,
+            solver=self.name,
+            points=len(vorticity),
+            time_step=time_step,
+            flow=flow,
+            vorticity=str(self._file),
+        )["stages"]
+
+    def run(self, num_steps: int) -> float:
+        """Seconds for `num_steps` steps from the start, measured in the peer's process."""
+        return self._process.ask(command="run", key=self.name, num_steps=num_steps)["seconds"]
+
+    def vorticity(self) -> np.ndarray:
+        """Vorticity after the last run, shape (points, points) [1/s]."""
+        self._process.ask(command="save", key=self.name, file=str(self._file))
+        return np.load(self._file).astype(np.float64)
+
+
+Contestant = Own | Peer
+
+
+def start_field(points: int) -> tuple[np.ndarray, float]:
+    """Random vorticity, the same field on every grid, and the time step of CFL number 1.
+
+    Returns
+    -------
+    ndarray, shape (points, points), float64 [1/s], and float [s]
+    """
+    coarse = SpectralSolver(Grid((128, 128), FLOW.domain), FLOW)
+    fine = SpectralSolver(Grid((points, points), FLOW.domain), FLOW)
+    state = coarse.random_vorticity_hat(4, 1.0, torch.Generator().manual_seed(1))
+    state = coarse.refine(state, fine)
+    courant_rate = (fine.velocity(state).abs().sum(-3) / fine.grid.spacing[0]).max().item()
+    return fine.vorticity(state).numpy(), 1 / courant_rate
+
+
+def step_times(contestants: list[Contestant], points: int, rounds: int) -> dict[str, list[float]]:
+    """Time per stage and grid point [ns], one number a turn; the contestants take turns."""
+    vorticity, time_step = start_field(points)
+    for contestant in contestants:
+        contestant.prepare(time_step / 2, vorticity)
+    num_steps = max(3, 40 * 256**2 // points**2)
+    samples: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
+    for _ in range(rounds):
+        for contestant in contestants:
+            seconds = contestant.run(num_steps)
+            samples[contestant.name].append(1e9 * seconds / (num_steps * contestant.stages * points**2))
+    return samples
+
+
+def reference(points: int) -> np.ndarray:
+    """Vorticity after DURATION: our solver in float64 at CFL number 1/4, shape (points, points) [1/s]."""
+    vorticity, time_step = start_field(points)
+    num_steps = math.ceil(4 * DURATION / time_step)
+    solver = Own()
+    solver.prepare(DURATION / num_steps, vorticity, torch.float64)
+    solver.run(num_steps)
+    return solver.vorticity()
+
+
+def steps_to_error(contestant: Contestant, points: int, exact: np.ndarray) -> float:
+    """Steps over DURATION that give TARGET_ERROR: interpolated between two runs, or those of the first stable one.
+
+    Raises
+    ------
+    ConfigError    if no step down to CFL number 1/16 gives it
+    """
+    vorticity, time_step = start_field(points)
+    num_steps, last = math.ceil(DURATION / (3 * time_step)), None
+    while num_steps < 16 * DURATION / time_step:
+        contestant.prepare(DURATION / num_steps, vorticity)
+        contestant.run(num_steps)
+        error = float(np.sqrt(np.mean((contestant.vorticity() - exact) ** 2) / np.mean(exact**2)))
+        if error <= TARGET_ERROR:
+            if last is None:
+                return num_steps
+            slope = math.log(num_steps / last[0]) / math.log(error / last[1])
+            return last[0] * (TARGET_ERROR / last[1]) ** slope
+        # A run that blew up tells where the stability limit is, nothing about accuracy.
+        last = (num_steps, error) if error < 1 else None
+        num_steps = math.ceil(num_steps * math.sqrt(2))
+    raise ConfigError(f"{contestant.name}, {points}^2 points: error {TARGET_ERROR} not reached, the last was {error:.1e}")
+
+
+def compare(label: str, unit: str, values: dict[str, float]) -> list[dict]:
+    """Figures of one line of the table: each contestant's value, then ours over the fastest peer's with its aim."""
+    figures = [{"name": f"{label}, {name}", "value": value, "unit": unit} for name, value in values.items()]
+    peers = [value for name, value in values.items() if name != OURS]
+    if peers:
+        ratio = values[OURS] / min(peers)
+        name = f"{label}, {OURS} / fastest peer"
+        figures.append({"name": name, "value": ratio, "unit": "1", "at_most": AIM, "met": ratio <= AIM})
+    return figures
+
+
+def bench(contestants: list[Contestant], points: int, rounds: int) -> list[dict]:
+    """All figures of one grid; prints its lines of the table."""
+    samples = step_times(contestants, points, rounds)
+    stage_times = {name: min(times) for name, times in samples.items()}
+    exact = reference(points)
+    run_times = {}
+    print(f"\n{points}^2 points       ns per point and stage    steps to error   seconds to error")
+    print("                         minimum      median      of 1e-4          of 1e-4")
+    for contestant in contestants:
+        name = contestant.name
+        steps = steps_to_error(contestant, points, exact)
+        run_times[name] = steps * contestant.stages * points**2 * stage_times[name] * 1e-9
+        median = statistics.median(samples[name])
+        print(f"  {name:<20} {stage_times[name]:>9.2f} {median:>11.2f} {steps:>12.1f} {run_times[name]:>16.3f}", flush=True)
+    figures = compare(f"{points}^2 time per point and stage", "ns", stage_times)
+    return figures + compare(f"{points}^2 time to error {TARGET_ERROR:g}", "s", run_times)
+
+
+def machine(threads: int, versions: dict[str, str]) -> dict:
+    """What the figures depend on."""
+    cores = sorted(os.sched_getaffinity(0))
+    return provenance() | {
+        "machine": platform.machine(),
+        "cores_used": cores,
+        "threads": threads,
+        "load_average": os.getloadavg()[0],
+        "peers": versions,
+    }
+
+
+def use_threads(threads: int) -> None:
+    """Keep this process and its children on as many cores as threads.
+
+    Raises
+    ------
+    ConfigError    if there are fewer cores
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if threads > len(cores):
+        raise ConfigError(f"--threads {threads}: this process may use {len(cores)} cores; ask for at most as many")
+    os.sched_setaffinity(0, cores[:threads])
+    torch.set_num_threads(threads)
+
+
+def run_bench(options: argparse.Namespace) -> int:
+    """Measure, print, write; 0 if every aim is met."""
+    use_threads(options.threads)
+    keep_freed_memory()
+    points = options.points or ([256] if options.quick else [256, 512, 1024])
+    rounds = 5 if options.quick else 15
+    with tempfile.TemporaryDirectory() as directory, torch.no_grad():
+        peers = None if options.without_peers else PeerProcess(options.peer_python, options.threads, Path(directory))
+        contestants = [Own()] + ([Peer(peers, name) for name in peers.solvers] if peers else [])
+        figures = [figure for n in points for figure in bench(contestants, n, rounds)]
+        if peers:
+            peers.close()
+    print()
+    for figure in figures:
+        if "at_most" in figure:
+            verdict = "met" if figure["met"] else "MISSED"
+            print(f"{figure['name']}: {figure['value']:.2f} (aim: at most {figure['at_most']}, {verdict})")
+    if options.json:
+        write_json_atomic(options.json, {"figures": figures, "machine": machine(options.threads, peers.versions if peers else {})})
+    return 0 if all(figure.get("met", True) for figure in figures) else 1
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Speed of the spectral solver beside exponax and jax-cfd.")
+    parser.add_argument("--points", type=int, nargs="+", help="grid points along an axis (default: 256 512 1024)")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="256^2 alone and fewer turns, under a minute")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has the `bench` extra")
+    parser.add_argument("--without-peers", action="store_true", help="our times alone, no ratios")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(run_bench(parse()))
+    except HpcsurrogateError as error:
+        print(f"bench_solver: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
