@@ -165,12 +165,11 @@ class Prepare(Section):
 
 
 class QuadraticStencilModel(Section):
-    """Products of learned stencils, then a small D4-equivariant convolutional network; returns a stress."""
+    """Products of learned stencils, exactly equivariant under the symmetries of the square, second degree in velocity."""
 
     kind: Literal["quadratic_stencil"]
-    channels: PositiveInt = Field(4, description="hidden channels per orientation (8 orientations)")
-    hidden_layers: Annotated[int, Field(ge=0)] = Field(1, description="0 leaves the purely quadratic closure")
-    output_channels: PositiveInt = Field(2, description="learned output stencils per orientation")
+    channels: PositiveInt = Field(2, description="learned pairs of input stencils, each in 8 orientations")
+    output_channels: PositiveInt = Field(1, description="learned output stencils, each in 8 orientations")
 
 
 class CnnModel(Section):

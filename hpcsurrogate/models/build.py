@@ -55,7 +55,7 @@ def build_model(model: Model, host: Host, flow: Flow, scales: Scales | None) -> 
             f"host.grid: quadratic_stencil needs square cells, not {spacing[0]:.6g} m by {spacing[1]:.6g} m; "
             "change host.grid or flow.domain, or take cnn"
         )
-    return QuadraticStencilNet(spacing[0], model.channels, model.hidden_layers, model.output_channels)
+    return QuadraticStencilNet(spacing[0], model.channels, model.output_channels)
 
 
 def load_weights(experiment: Experiment, paths: RunPaths) -> nn.Module:

@@ -1,29 +1,19 @@
-"""Products of learned stencils: a small closure that is quadratic in the velocity and exactly D4-equivariant.
+"""Products of learned stencils: a small closure of second degree in the velocity, exactly D4-equivariant.
 
-    a = A * u, b = B * u              (stencils on the staggered velocity, 8 orientations each)
-    p = a b                           (the advective error of a discrete scheme is quadratic in the velocity)
-    s = mean |p|                      (local scale over all maps of a cell)
-    r = W p,  q = s r / (s + |r|)     (hidden layers: mix channels and orientations, bounded, homogeneous of degree 2)
-    force = D * (V (p, q)) / h        (few mixed maps; stencils whose weights sum to zero: momentum is conserved)
+    a = A * u, b = B * u          (stencils on the staggered velocity, 8 orientations each)
+    p = (a b, |a| b)              (the advective error of a discrete scheme is a sum of products; |a| b dissipates)
+    force = D * (V p) / h         (few mixed maps; stencils whose weights sum to zero: momentum is conserved)
 
-Legend: * periodic correlation; channels = learned stencils, each in the 8 orientations of the square (a regular
-representation); h = grid spacing [m]. Scaling the velocity by c scales the force by c^2, so no normalisation is needed,
-and there is no exponential that could overflow inside a host with floating-point traps.
+Legend: * periodic correlation; channels = learned stencil pairs, each in the 8 orientations of the square (a regular
+representation); h = grid spacing [m]. Scaling the velocity by c > 0 scales the force by c^2, so no normalisation is
+needed, and there is no exponential or division that could trap inside a host.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hpcsurrogate.models.symmetry import ELEMENTS, IDENTITY, compose_index, transform_vector
-
-LONG, SHORT = 5, 4  # points of a stencil along the odd and the even direction
-
-
-def _embed(u: Tensor, v: Tensor, before: bool) -> Tensor:
-    """Stack a u stencil (.., 4, 5) and a v stencil (.., 5, 4) as (.., 2, 5, 5), the even direction padded."""
-    pad = [1, 0] if before else [0, 1]
-    return torch.stack((F.pad(u, [0, 0] + pad), F.pad(v, pad)), dim=-3)
+from hpcsurrogate.models.symmetry import PAIR_SIZE, orientation_matrix, relative_table
 
 
 class QuadraticStencilNet(nn.Module):
@@ -32,9 +22,8 @@ class QuadraticStencilNet(nn.Module):
     Parameters
     ----------
     spacing : float           grid spacing h, equal along x and y [m]
-    channels : int            learned stencil pairs; 8 times as many feature maps
-    hidden_layers : int       0 leaves the purely quadratic closure
-    output_channels : int     learned output stencils; 8 times as many maps reach them
+    channels : int            learned pairs of stencils; 16 times as many products
+    output_channels : int     learned output stencils; 8 times as many mixed maps reach them
 
     Notes
     -----
@@ -42,56 +31,33 @@ class QuadraticStencilNet(nn.Module):
     free of net momentum, all to round-off (tests/unit/models/test_quadratic_stencil.py).
     """
 
-    def __init__(self, spacing: float, channels: int, hidden_layers: int, output_channels: int):
+    def __init__(self, spacing: float, channels: int, output_channels: int):
         super().__init__()
-        self.channels, self.hidden_layers, self.output_channels = channels, hidden_layers, output_channels
         self.inverse_spacing = 1.0 / spacing
-        self.elements = ELEMENTS  # as an attribute, since a scripted module sees no global list
-        self.stencils = nn.Parameter(torch.randn(2 * channels, 2, SHORT, LONG) / (2 * SHORT * LONG) ** 0.5)
-        self.hidden = nn.Parameter(torch.randn(hidden_layers, channels, channels, 8) / (8 * channels) ** 0.5)
-        groups = 2 if hidden_layers else 1
-        self.mixing = nn.Parameter(torch.randn(output_channels, groups * channels, 8) / (8 * channels) ** 0.5)
-        self.output = nn.Parameter(0.01 * torch.randn(output_channels, 2, SHORT, LONG))
-        table = compose_index()
-        inverse = (table == IDENTITY).long().argmax(dim=1)
-        # A kernel of a group convolution depends on g^-1 h alone.
-        self.register_buffer("relative", table[inverse], persistent=False)
+        self.stencils = nn.Parameter(torch.randn(2 * channels, PAIR_SIZE) / PAIR_SIZE**0.5)
+        self.mixing = nn.Parameter(torch.randn(output_channels, 2 * channels, 8) / (16 * channels) ** 0.5)
+        self.output = nn.Parameter(0.01 * torch.randn(output_channels, 2, PAIR_SIZE // 2))
+        self.register_buffer("lift", orientation_matrix(half_cell=-1), persistent=False)
+        self.register_buffer("lower", orientation_matrix(half_cell=1), persistent=False)
+        self.register_buffer("relative", relative_table(), persistent=False)
 
-    def lifted_stencils(self) -> Tensor:
-        """All orientations of the stencils: weight (16 channels, 2, 5, 5), orientation fastest."""
-        u, v = self.stencils[:, 0], self.stencils[:, 1].transpose(-2, -1)
-        return self._all_orientations(u, v, False)
+    def input_weight(self) -> Tensor:
+        """All orientations of the stencils, (16 channels, 2, 5, 5), orientation fastest."""
+        return (self.stencils @ self.lift).reshape(-1, 2, 5, 5)
 
-    def group_matrix(self, kernel: Tensor) -> Tensor:
-        """1 x 1 group convolution of kernel (out, in, 8) as a weight (8 out, 8 in, 1, 1)."""
-        matrix = kernel[:, :, self.relative].permute(0, 2, 1, 3)
-        return matrix.reshape(8 * kernel.shape[0], 8 * kernel.shape[1], 1, 1)
+    def mixing_weight(self) -> Tensor:
+        """1 x 1 group convolution, (8 output_channels, 16 channels, 1, 1)."""
+        return self.mixing[:, :, self.relative].permute(0, 2, 1, 3).reshape(8 * self.mixing.shape[0], -1, 1, 1)
 
-    def output_stencils(self) -> Tensor:
-        """All orientations of the output stencils: weight (2, 8 output_channels, 5, 5); each sums to zero."""
-        centred = self.output - self.output.mean(dim=(-2, -1), keepdim=True)
-        u, v = centred[:, 0], centred[:, 1].transpose(-2, -1)
-        return self._all_orientations(u, v, True).transpose(0, 1)
-
-    def _all_orientations(self, u: Tensor, v: Tensor, before: bool) -> Tensor:
-        """Stencil pairs (n, 4, 5), (n, 5, 4) as (8 n, 2, 5, 5), orientation fastest; a loop that TorchScript reads."""
-        turned: list[Tensor] = []
-        for element in self.elements:
-            turned_u, turned_v = transform_vector(u, v, element)
-            turned.append(_embed(turned_u, turned_v, before))
-        return torch.stack(turned, dim=1).flatten(0, 1)
+    def output_weight(self) -> Tensor:
+        """All orientations of the output stencils over h, (2, 8 output_channels, 5, 5); each stencil sums to zero."""
+        centred = self.output - self.output.mean(dim=-1, keepdim=True)
+        return self.inverse_spacing * (centred.flatten(1) @ self.lower).reshape(-1, 2, 5, 5).transpose(0, 1)
 
     def forward(self, velocity: Tensor) -> Tensor:
         """Acceleration (b, 2, nx, ny) [m/s^2] of a staggered velocity (b, 2, nx, ny) [m/s]."""
-        width = 8 * self.channels
-        features = F.conv2d(F.pad(velocity, (2, 2, 2, 2), mode="circular"), self.lifted_stencils())
-        maps = features[:, :width] * features[:, width:]
-        if self.hidden_layers > 0:
-            scale = maps.abs().mean(dim=1, keepdim=True) + 1e-12
-            hidden = maps
-            for layer in range(self.hidden_layers):
-                hidden = F.conv2d(hidden, self.group_matrix(self.hidden[layer]))
-                hidden = hidden * (scale / (scale + hidden.abs()))
-            maps = torch.cat((maps, hidden), dim=1)
-        maps = F.conv2d(maps, self.group_matrix(self.mixing))
-        return F.conv2d(F.pad(maps, (2, 2, 2, 2), mode="circular"), self.inverse_spacing * self.output_stencils())
+        halo = [2, 2, 2, 2]
+        a, b = F.conv2d(F.pad(velocity, halo, mode="circular"), self.input_weight()).chunk(2, dim=1)
+        products = torch.cat((a * b, a.abs() * b), dim=1)
+        mixed = F.conv2d(products, self.mixing_weight())
+        return F.conv2d(F.pad(mixed, halo, mode="circular"), self.output_weight())

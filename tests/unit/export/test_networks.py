@@ -24,7 +24,7 @@ def make_network(model):
     "model",
     [
         QuadraticStencilModel(kind="quadratic_stencil", channels=2),
-        QuadraticStencilModel(kind="quadratic_stencil", channels=2, hidden_layers=2),
+        QuadraticStencilModel(kind="quadratic_stencil", channels=2, output_channels=3),
         CnnModel(kind="cnn", channels=4, hidden_layers=2),
     ],
 )

@@ -50,11 +50,11 @@ def test_the_network_of_the_file_is_built(model, host, kind):
 
 
 def test_sizes_and_spacing_come_from_the_file():
-    model = STENCIL.model_copy(update={"channels": 3, "hidden_layers": 2, "output_channels": 5})
+    model = STENCIL.model_copy(update={"channels": 3, "output_channels": 5})
     flow = Flow(viscosity=0.01, domain=(2.0, 4.0))
     module = build_model(model, STAGGERED.model_copy(update={"grid": (16, 32)}), flow, None)
     assert module.inverse_spacing == pytest.approx(8.0)
-    assert module.stencils.shape[0] == 6 and module.hidden.shape[:2] == (2, 3) and module.output.shape[0] == 5
+    assert module.stencils.shape[0] == 6 and module.output.shape[0] == 5
     cnn = build_model(
         CNN.model_copy(update={"channels": 7, "hidden_layers": 2, "kernel_size": 5}), STAGGERED, FLOW, None
     )
