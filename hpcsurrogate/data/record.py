@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from hpcsurrogate.core.config import DnsSource, Experiment, WellSource
 from hpcsurrogate.core.errors import ConfigError, DataError
 from hpcsurrogate.core.log import get_logger
@@ -12,6 +14,7 @@ from hpcsurrogate.core.provenance import digest
 from hpcsurrogate.data.catalogue import Catalogue, catalogue_shard, clear_shards, shard_name
 from hpcsurrogate.data.shards import ShardHeader, ShardWriter
 from hpcsurrogate.parallel.world import World
+from hpcsurrogate.physics.grid import Grid
 from hpcsurrogate.sources.dns import count_intervals, dns_snapshots
 from hpcsurrogate.sources.snapshot import Snapshot
 from hpcsurrogate.sources.well import WellHeader, inspect_well, well_snapshots
@@ -19,6 +22,8 @@ from hpcsurrogate.sources.well import WellHeader, inspect_well, well_snapshots
 log = get_logger("simulate")
 
 UNSHIFTED = 1e-3  # of a spacing; rounding of float32 coordinates
+NO_MEAN = 1e-3  # of the root mean square; rounding to float32 leaves far less
+NO_DIVERGENCE = 0.2  # of the vorticity; a field without discrete divergence has some where it is hardly resolved
 SAME_LENGTH = 1e-4  # relative; coordinates in float32 are good to about 1e-7 times the number of points
 
 
@@ -101,7 +106,8 @@ def _well_recordings(experiment: Experiment, source: WellSource) -> list[Recordi
         _require_fit(experiment, Path(path), well)
         for trajectory in range(well.num_trajectories):
             header = _header(experiment, len(recordings), well.num_snapshots, well.snapshot_interval, well.grid_shape)
-            recordings.append(Recording(header, well.dtype, _trajectory_reader(path, source.velocity, trajectory)))
+            reader = _trajectory_reader(path, source.velocity, trajectory, experiment.flow.domain)
+            recordings.append(Recording(header, well.dtype, reader))
     return recordings
 
 
@@ -120,8 +126,33 @@ def _header(
     )
 
 
-def _trajectory_reader(path: str, velocity: str, trajectory: int) -> Callable[[], Iterator[Snapshot]]:
-    return lambda: well_snapshots(path, velocity, trajectory)
+def _trajectory_reader(
+    path: str, velocity: str, trajectory: int, domain: tuple[float, float]
+) -> Callable[[], Iterator[Snapshot]]:
+    def snapshots() -> Iterator[Snapshot]:
+        for index, snapshot in enumerate(well_snapshots(path, velocity, trajectory)):
+            _require_incompressible(f"{path}: {velocity}, trajectory {trajectory}, snapshot {index}", snapshot, domain)
+            yield snapshot
+
+    return snapshots
+
+
+def _require_incompressible(place: str, snapshot: Snapshot, domain: tuple[float, float]) -> None:
+    """The fine right-hand side has neither mean flow nor divergence: targets of a field with either would be wrong."""
+    velocity = torch.from_numpy(snapshot.velocity).to(torch.float64)
+    mean = velocity.mean((1, 2)).tolist()
+    if max(map(abs, mean)) > NO_MEAN * velocity.square().mean().sqrt():
+        raise DataError(
+            f"{place}: mean velocity is {mean[0]:.3g}, {mean[1]:.3g} m/s; only flows without one can be used"
+        )
+    grid = Grid(velocity.shape[1:], domain)
+    u_hat, v_hat = torch.fft.rfft2(velocity)
+    divergence, vorticity = grid.kx * u_hat + grid.ky * v_hat, grid.kx * v_hat - grid.ky * u_hat
+    if divergence.norm() > NO_DIVERGENCE * vorticity.norm():
+        raise DataError(
+            f"{place}: divergence is {divergence.norm() / vorticity.norm():.2g} of the vorticity, not 0;"
+            " are axes or components exchanged?"
+        )
 
 
 def _require_fit(experiment: Experiment, path: Path, well: WellHeader) -> None:

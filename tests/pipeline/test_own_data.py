@@ -1,4 +1,4 @@
-"""A user's own data: a file in the layout of The Well, written with plain h5py, from `kind: well` to a trained network."""
+"""A user's own data: a file in the layout of The Well, written with plain h5py, and what `kind: well` makes of it."""
 
 import h5py
 import numpy as np
@@ -107,6 +107,23 @@ def test_not_a_number_in_a_users_file(command, experiment_file, well_file, tmp_p
     assert "stage simulate ended with exit code 3" in which_stage
     # Trajectory 0 was good and may stay; without a catalogue nothing is taken for complete.
     assert [path.name for path in (tmp_path / "run" / "raw").iterdir()] == ["realisation-0000.hdf5"]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda wind: wind + np.float32(1.0), "mean velocity is 1, 1 m/s"),
+        (lambda wind: wind[..., ::-1], "are axes or components exchanged?"),
+        (lambda wind: np.swapaxes(wind, 2, 3), "are axes or components exchanged?"),
+    ],
+)
+def test_a_flow_whose_targets_would_be_wrong(command, experiment_file, well_file, tmp_path, change, expected):
+    with h5py.File(well_file, "a") as file:
+        file["t1_fields/wind"][2] = change(file["t1_fields/wind"][()])[2]
+    finished = command("simulate", experiment_file)
+    assert finished.exit_code == 3 and len(finished.errors) == 1
+    assert f"{well_file}: wind, trajectory 2, snapshot 0: " in finished.errors[0] and expected in finished.errors[0]
+    assert not (tmp_path / "run" / "raw" / "catalogue.json").exists()
 
 
 def test_more_ranks_than_trajectories(command, experiment_file, tmp_path):
