@@ -4,144 +4,43 @@ Two questions for each grid: time per right-hand side (one Runge-Kutta stage) an
 field over DURATION with a relative error of TARGET_ERROR, at the largest time step that allows it.
 
 The contestants take turns, so that they meet the same load; what counts is the fastest turn of each, the median is
-printed beside it. The peers live in a process of their own (bench_peers.py) on the same cores.
+printed beside it. Seconds to the error are the steps it takes times the fastest turn's time for a step. The peers
+live in a process of their own (bench_peers.py) on the same cores.
 
     python scripts/bench_solver.py --threads 2 --json bench.json
 """
 
+# ruff: noqa: E402    (OpenMP reads its environment when torch is imported)
+
 import argparse
-import json
 import math
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+CORES = sorted(os.sched_getaffinity(0))  # read before OpenMP, which torch loads, binds this thread to one of them
+if __name__ == "__main__":
+    # Threads free to move can end up on one core, where each spins while it waits for the other.
+    os.environ.setdefault("OMP_PROC_BIND", "true")
 
 import numpy as np
 import torch
+from bench_contestants import FLOW, OURS, Contestant, Own, Peer, PeerProcess
 
 from hpcsurrogate.core.atomic import write_json_atomic
-from hpcsurrogate.core.config import Flow, KolmogorovForcing
 from hpcsurrogate.core.errors import ConfigError, HpcsurrogateError
 from hpcsurrogate.core.memory import keep_freed_memory
 from hpcsurrogate.core.provenance import provenance
 from hpcsurrogate.physics.grid import Grid
 from hpcsurrogate.physics.spectral import SpectralSolver
 
-FLOW = Flow(viscosity=1e-3, drag=0.1, forcing=KolmogorovForcing(kind="kolmogorov", wavenumber=4, amplitude=1.0))
 DURATION = 0.25  # [s] of the run whose error is measured
 TARGET_ERROR = 1e-4  # relative, root mean square of the vorticity
 AIM = 0.6  # our time over the faster peer's
 SMALLEST = 64  # grid that the start field needs
-OURS = "hpcsurrogate"
-
-
-class Own:
-    """This package's solver behind the same three methods as `Peer`."""
-
-    name, stages = OURS, 4
-
-    def prepare(self, time_step: float, vorticity: np.ndarray, dtype: torch.dtype = torch.float32) -> None:
-        """Take a start, shape (points, points) [1/s], and a time step [s]."""
-        self._solver = SpectralSolver(Grid(vorticity.shape, FLOW.domain, dtype), FLOW)
-        self._start = self._solver._to_spectral(torch.from_numpy(vorticity).to(dtype))
-        self._time_step = time_step
-        self.run(1)
-
-    def run(self, num_steps: int) -> float:
-        """Seconds for `num_steps` steps from the start."""
-        begin = time.perf_counter()
-        state = self._start
-        for _ in range(num_steps):
-            state = self._solver.step(state, self._time_step)
-        self._end = state
-        return time.perf_counter() - begin
-
-    def vorticity(self) -> np.ndarray:
-        """Vorticity after the last run, shape (points, points) [1/s]."""
-        return self._solver.vorticity(self._end).double().numpy()
-
-
-class PeerProcess:
-    """bench_peers.py under another interpreter; one JSON object a line each way."""
-
-    def __init__(self, python: str, threads: int, directory: Path):
-        # The process inherits our cores; XLA sizes its pool by them but is told about one thread.
-        flags = "--xla_cpu_multi_thread_eigen=false" if threads == 1 else ""
-        environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": str(threads)}
-        script = Path(__file__).with_name("bench_peers.py")
-        self.python, self.directory = python, directory
-        try:
-            self._process = subprocess.Popen(
-                [python, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-            )
-        except OSError as error:
-            raise ConfigError(f"--peer-python {python}: {error.strerror}; name a Python interpreter") from None
-        greeting = self._read()
-        self.solvers, self.versions = greeting["solvers"], greeting["versions"]
-
-    def ask(self, **request: object) -> dict:
-        """Send one request and wait for its answer."""
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def _read(self) -> dict:
-        line = self._process.stdout.readline()
-        if not line:
-            raise ConfigError(
-                f"the peers did not start or stopped under {self.python} (see above): pip install -e .[bench] there, "
-                "name an interpreter that has them with --peer-python, or give --without-peers"
-            )
-        return json.loads(line)
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.stdin.close()
-        self._process.wait()
-
-
-class Peer:
-    """One solver of the peer process."""
-
-    def __init__(self, process: PeerProcess, name: str):
-        self.name, self._process = name, process
-        self._file = process.directory / f"{name}.npy"
-
-    def prepare(self, time_step: float, vorticity: np.ndarray) -> None:
-        """Take a start and a time step, and compile."""
-        np.save(self._file, vorticity)
-        flow = {
-            "viscosity": FLOW.viscosity,
-            "drag": FLOW.drag,
-            "wavenumber": FLOW.forcing.wavenumber,
-            "amplitude": FLOW.forcing.amplitude,
-        }
-        self.stages = self._process.ask(
-            command="prepare",
-            key=self.name,
-            solver=self.name,
-            points=len(vorticity),
-            time_step=time_step,
-            flow=flow,
-            vorticity=str(self._file),
-        )["stages"]
-
-    def run(self, num_steps: int) -> float:
-        """Seconds for `num_steps` steps from the start, measured in the peer's process."""
-        return self._process.ask(command="run", key=self.name, num_steps=num_steps)["seconds"]
-
-    def vorticity(self) -> np.ndarray:
-        """Vorticity after the last run, shape (points, points) [1/s]."""
-        self._process.ask(command="save", key=self.name, file=str(self._file))
-        return np.load(self._file).astype(np.float64)
-
-
-Contestant = Own | Peer
 
 
 def start_field(points: int) -> tuple[np.ndarray, float]:
@@ -196,7 +95,10 @@ def steps_to_error(contestant: Contestant, points: int, exact: np.ndarray) -> in
     while (error := run_error(contestant, num_steps, vorticity, exact)) > TARGET_ERROR:
         failing, num_steps = num_steps, 2 * num_steps
         if num_steps > 8 * DURATION / unit_step:
-            raise ConfigError(f"{contestant.name}, {points}^2: error {error:.1e} with {failing} steps, stopped there")
+            raise ConfigError(
+                f"{contestant.name}, {points}^2: error {error:.1e} even at {failing} steps; the grid may be too coarse "
+                "for this flow, give more --points"
+            )
     passing = num_steps
     while passing > failing + max(1, passing // 20):
         middle = (failing + passing) // 2
@@ -248,10 +150,9 @@ def bench(contestants: list[Contestant], points: int, rounds: int) -> list[dict]
 
 def machine(threads: int, versions: dict[str, str]) -> dict:
     """What the figures depend on."""
-    cores = sorted(os.sched_getaffinity(0))
     return provenance() | {
         "machine": platform.machine(),
-        "cores_used": cores,
+        "cores": len(CORES),
         "threads": threads,
         "load_average": os.getloadavg()[0],
         "peers": versions,
@@ -259,17 +160,23 @@ def machine(threads: int, versions: dict[str, str]) -> dict:
 
 
 def use_threads(threads: int) -> None:
-    """Keep this process and its children on as many cores as threads.
+    """Set the number of threads; say so if other programs hold the cores.
 
     Raises
     ------
     ConfigError    if there are fewer cores
     """
-    cores = sorted(os.sched_getaffinity(0))
-    if threads > len(cores):
-        raise ConfigError(f"--threads {threads}: this process may use {len(cores)} cores; ask for at most as many")
-    os.sched_setaffinity(0, cores[:threads])
+    if threads > len(CORES):
+        raise ConfigError(f"--threads {threads}: this process may use {len(CORES)} cores; ask for at most as many")
     torch.set_num_threads(threads)
+    load = os.getloadavg()[0]
+    if load > len(CORES) / 2:
+        print(f"note: the load average is {load:.1f} on {len(CORES)} cores; times of several threads will be too long")
+
+
+def start_peers(options: argparse.Namespace, directory: Path) -> PeerProcess:
+    """The peers on as many cores as we have threads."""
+    return PeerProcess(options.peer_python, CORES[: options.threads], directory)
 
 
 def run_bench(options: argparse.Namespace) -> int:
@@ -281,7 +188,7 @@ def run_bench(options: argparse.Namespace) -> int:
         raise ConfigError(f"--points {min(points)}: give at least {SMALLEST}")
     rounds = 10 if options.quick else 40
     with tempfile.TemporaryDirectory() as directory, torch.no_grad():
-        peers = None if options.without_peers else PeerProcess(options.peer_python, options.threads, Path(directory))
+        peers = None if options.without_peers else start_peers(options, Path(directory))
         contestants = [Own()] + ([Peer(peers, name) for name in peers.solvers] if peers else [])
         figures = [figure for n in points for figure in bench(contestants, n, rounds)]
         if peers:

@@ -165,7 +165,7 @@ class Prepare(Section):
 
 
 class QuadraticStencilModel(Section):
-    """Products of learned stencils, exactly equivariant under the symmetries of the square, second degree in velocity."""
+    """Products of learned stencils: second degree in the velocity, equivariant under the symmetries of the square."""
 
     kind: Literal["quadratic_stencil"]
     channels: PositiveInt = Field(2, description="learned pairs of input stencils, each in 8 orientations")

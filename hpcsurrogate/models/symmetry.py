@@ -59,13 +59,13 @@ def orientation_matrix(half_cell: int) -> Tensor:
 
     Parameters
     ----------
-    half_cell : int    where the even direction lies in the 5 points of its window: -1 for stencils that stand on centres
-                       and read faces (offsets -2..1), +1 for those that stand on faces and read centres (-1..2)
+    half_cell : int    where the even direction lies in the 5 points of its window: -1 for stencils that stand on
+                       centres and read faces (offsets -2..1), +1 for those on faces that read centres (-1..2)
 
     Returns
     -------
-    Tensor, shape (PAIR_SIZE, 8 * 2 * 5 * 5)    row vector of a pair, times this, gives the (2, 5, 5) windows of its eight
-                                                orientations
+    Tensor, shape (PAIR_SIZE, 8 * 2 * 5 * 5)    a pair as a row vector, times this, gives the (2, 5, 5) windows of its
+                                                eight orientations
     """
     basis = torch.eye(PAIR_SIZE).reshape(PAIR_SIZE, 2, EVEN, ODD)
     u, v = basis[:, 0], basis[:, 1].transpose(-2, -1)

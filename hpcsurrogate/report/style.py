@@ -36,10 +36,14 @@ REFERENCE_LINE = {"color": "#000000", "linestyle": (0, (5, 2)), "linewidth": 1.3
 LEARNED_COLOR = "#d1341f"
 BEST_CLASSICAL_COLOR = "#0b62a4"
 BARE_COLOR = "#8a8a8a"
-# Distinct also to readers who confuse red and green; the dash patterns tell them apart in grey.
-OTHER_COLORS = ("#e69f00", "#009e73", "#9467bd", "#56b4e9", "#b5651d", "#cc79a7", "#5c6b00", "#1f3b73")
-OTHER_DASHES = ("--", (0, (4, 1.5, 1, 1.5)), (0, (1, 1)), (0, (6, 2)))
-OTHER_MARKERS = ("o", "^", "v", "D", "P", "X", "<", ">")
+# Distinct also to readers who confuse red and green. Dashes and markers run through cycles of other lengths, so that a
+# colour that comes round again does not bring the same dash or marker with it.
+OTHER_COLORS = (
+    *("#e69f00", "#009e73", "#9467bd", "#56b4e9", "#b5651d", "#cc79a7"),
+    *("#5c6b00", "#1f3b73", "#17becf", "#7a0177", "#a1a100", "#444444"),
+)
+OTHER_DASHES = ("--", (0, (4, 1.5, 1, 1.5)), (0, (1, 1)), (0, (6, 2)), (0, (4, 1, 1, 1, 1, 1)))
+OTHER_MARKERS = ("^", "v", "D", "P", "X", "<", ">", "p", "h")
 
 
 @dataclass(frozen=True)

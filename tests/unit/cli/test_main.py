@@ -26,7 +26,7 @@ def call(capsys, *arguments):
 
 
 def test_help_is_quick_and_loads_no_room():
-    """Half a second is what a person does not notice; the best of three, since a loaded machine may stop any of them."""
+    """Half a second is what nobody notices; the best of three, since a loaded machine may stop any of them."""
     script = (
         "import sys; from hpcsurrogate.cli.main import main\n"
         "try: main(['--help'])\n"

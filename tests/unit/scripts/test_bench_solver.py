@@ -29,7 +29,9 @@ def run_script(*arguments):
 def bench_solver():
     spec = importlib.util.spec_from_file_location("bench_solver", SCRIPT)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPT.parent)
+        spec.loader.exec_module(module)
     return module
 
 
