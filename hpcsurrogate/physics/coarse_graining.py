@@ -161,8 +161,7 @@ class CoarseGraining:
         """Coefficients (..., 2, Nx, columns) of the fine solver's acceleration, pressure included."""
         solver = self.fine_solver
         omega_hat = solver.vorticity_hat_from_velocity(fine_velocity.to(self.fine_grid.dtype))
-        rate = solver.rhs(omega_hat)
-        return solver._biot_savart[0] * rate.unsqueeze(-3)
+        return solver.velocity_hat(solver.rhs(omega_hat))
 
     def commutator(self, fine_velocity: Tensor) -> Tensor:
         """P filter(rhs_fine(u)) - rhs_host(P filter(u)): what a perfect closure returns on the host's points [m/s^2].

@@ -138,9 +138,13 @@ class SpectralSolver:
             lambda y, stage: self.nonlinear(y, stage, closure), self._half_decay[1], omega_hat, dt
         )
 
+    def velocity_hat(self, omega_hat: Tensor) -> Tensor:
+        """Coefficients of the velocity that has this vorticity, shape (..., 2, nx, num_columns)."""
+        return self._biot_savart[0] * omega_hat.unsqueeze(-3)
+
     def velocity(self, omega_hat: Tensor) -> Tensor:
         """Collocated velocity, shape (..., 2, nx, ny) [m/s]."""
-        return self._to_physical(self._biot_savart[0] * omega_hat.unsqueeze(-3))
+        return self._to_physical(self.velocity_hat(omega_hat))
 
     def vorticity(self, omega_hat: Tensor) -> Tensor:
         """Collocated vorticity, shape (..., nx, ny) [1/s]."""
