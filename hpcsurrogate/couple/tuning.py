@@ -23,8 +23,8 @@ from hpcsurrogate.physics.hosts import make_host
 
 # Smagorinsky and Leith [-], hyperviscosity [1/s]: from far too little to far too much in even ratios.
 CANDIDATES = {
-    "smagorinsky": (0.035, 0.05, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4),
-    "leith": (0.1, 0.14, 0.2, 0.28, 0.4, 0.57, 0.8),
+    "smagorinsky": (0.05, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4, 0.57, 0.8),
+    "leith": (0.1, 0.14, 0.2, 0.28, 0.4, 0.57, 0.8, 1.13),
     "hyperviscosity": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
 }
 MAX_STARTS = 4  # over all validation realisations: tuning must stay cheap beside the comparison
