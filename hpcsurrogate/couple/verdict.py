@@ -10,6 +10,9 @@ from typing import Any
 Line = dict[str, Any]
 
 
+RELATIONS = {">": "more than", ">=": "at least", "<": "fewer than"}
+
+
 @dataclass(frozen=True)
 class Judgement:
     """The lines that matter and what follows from them."""
@@ -59,7 +62,7 @@ def judge(lines: Sequence[Line], circumstances: Circumstances) -> Judgement:
     parts = [
         _opening(learned, rival, helped, circumstances),
         _against(learned, bare, best_classical),
-        _price(learned, bare),
+        _price(learned, bare, lines),
         _better_elsewhere(lines, learned),
         _caution(learned, circumstances),
     ]
@@ -112,14 +115,19 @@ def _against(learned: Line, bare: Line, best_classical: Line | None) -> str:
     )
 
 
-def _price(learned: Line, bare: Line) -> str:
+def _price(learned: Line, bare: Line, lines: Sequence[Line]) -> str:
     price = (
         f"It costs {learned['cost_ratio_time']:.3g} times the bare host's time "
         f"({learned['cost_ms_per_step']:.3g} ms a step against {bare['cost_ms_per_step']:.3g} ms)"
     )
     if learned["effective_grid"] is None:
-        bound = learned["effective_grid_bound"]
-        return f"{price}; to be as accurate the bare host would need {bound} points along x."
+        relation, points = learned["effective_grid_bound"].split()
+        need = f"{price}; to be as accurate the bare host would need {RELATIONS[relation]} {points} points along x"
+        rung = next((line for line in lines if line["role"] == "ladder" and line["grid"][0] == int(points)), None)
+        if rung is None:
+            return f"{need}."
+        ratio = rung["cost_ratio_time"] / learned["cost_ratio_time"]
+        return f"{need}, and on {points} it costs {ratio:.3g} times as much."
     comparison = f"{learned['speed_up']:.3g} times as much"
     if learned["speed_up"] < 1:
         comparison = f"only {comparison}, so that the learned closure does not pay"

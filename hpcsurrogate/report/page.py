@@ -14,8 +14,8 @@ from hpcsurrogate.report.tables import apriori_table, contender_table
 CSS = """
 :root { color-scheme: light; }
 body { margin: 0; background: #f4f4f2; color: #1c1c1c; font: 16px/1.55 system-ui, sans-serif; }
-main { max-width: 66rem; margin: 0 auto; padding: 1.6rem 2rem 4rem; background: #fff; }
-h1 { font-size: 1.22rem; line-height: 1.45; font-weight: 600; margin: 0 0 1.2rem; padding: 1rem 1.2rem;
+main { max-width: 72rem; margin: 0 auto; padding: 1.6rem 2rem 4rem; background: #fff; }
+h1 { font-size: 1.08rem; line-height: 1.5; font-weight: 500; margin: 0 0 1.2rem; padding: 1rem 1.2rem;
      border-left: 6px solid #8a8a8a; background: #f6f6f4; }
 h1.helped { border-color: #2b7a3d; } h1.not { border-color: #b3541e; }
 h2 { font-size: 1.12rem; margin: 2.4rem 0 .6rem; } p { max-width: 48rem; margin: .5rem 0; }
@@ -25,6 +25,7 @@ figcaption { color: #444; font-size: .88rem; max-width: 48rem; margin: .4rem aut
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .32rem .6rem; text-align: right; border-bottom: 1px solid #e6e6e6; vertical-align: top; }
 th:first-child, td:nth-child(2) { text-align: left; } tbody th { font-weight: 400; min-width: 9rem; }
+td { white-space: nowrap; }
 thead th { border-bottom: 2px solid #888; vertical-align: bottom; } small { color: #777; white-space: nowrap; }
 tr.best th, tr.best td { font-weight: 700; } tr.learned th, tr.learned td { background: #fdecea; }
 tr.part th { text-align: left; color: #666; padding-top: .9rem; } .bad { color: #b3261e; }

@@ -25,7 +25,7 @@ def contender_table(results: Results) -> str:
     """Return the comparison, longest agreement first, then the bare host on its ladder of grids."""
     threshold = results.coupling["correlation_threshold"]
     header = (
-        "contender", "host", "grid", "constant", f"time to correlation {threshold:g} [s]", "as good as bare grid",
+        "contender", "host", "constant", f"time to correlation {threshold:g} [s]", "as good as bare grid",
         "step [ms]", "step / bare", "per time unit [ms]", "spectrum error", "energy error", "enstrophy error", "stable",
     )  # fmt: skip
     entered = [i for i, contender in enumerate(results.contenders) if contender["role"] != "ladder"]
@@ -62,7 +62,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def host_text(host: dict[str, Any]) -> str:
-    """Return a host in a few words: kind, order or dealiasing, time step."""
+    """Return a host in a few words: kind, order or dealiasing."""
     words = [host["kind"].replace("_", " ")]
     if host.get("order") is not None:
         words.append(f"order {host['order']}")
@@ -70,18 +70,18 @@ def host_text(host: dict[str, Any]) -> str:
         words.append(host["dealias"].replace("_", " "))
     if host.get("hyperviscosity"):
         words.append("hyperviscosity")
-    return ", ".join(words) + f", dt {host['time_step']:.4g} s"
+    return ", ".join(words)
 
 
 def _contender_row(results: Results, index: int) -> str:
     contender = results.contenders[index]
     low, high = contender["decorrelation_interval"]
     bound = "≥ " if contender["reached_end"] else ""
-    time = f"{bound}{number(contender['decorrelation_time'])} <small>({number(low)} to {number(high)})</small>"
+    time = f"{bound}{number(contender['decorrelation_time'])}<br><small>({number(low)} to {number(high)})</small>"
     effective = contender["effective_grid"]
+    size = "{} × {}".format(*contender["grid"])
     cells = [
-        escape(host_text(contender["host"])),
-        "{} × {}".format(*contender["grid"]),
+        f"{escape(host_text(contender['host']))}<br><small>{size}, dt {contender['host']['time_step']:.4g} s</small>",
         number(contender["constant"]),
         time,
         escape(contender.get("effective_grid_bound") or MISSING) if effective is None else f"{effective:.0f}",

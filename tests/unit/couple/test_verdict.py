@@ -94,7 +94,14 @@ def test_no_learned_contender():
 def test_outside_the_ladder_the_bound_is_named():
     outside = {"effective_grid": None, "effective_grid_bound": "> 256", "speed_up": None}
     judgement = judge([BARE, line("learned", "learned", 9.0, **outside)], FOUR_STARTS)
-    assert "to be as accurate the bare host would need > 256 points along x" in judgement.sentence
+    assert "to be as accurate the bare host would need more than 256 points along x." in judgement.sentence
+
+
+def test_beyond_the_ladder_its_last_rung_gives_the_least_price():
+    outside = {"effective_grid": None, "effective_grid_bound": "> 256", "speed_up": None}
+    rung = line("no closure, 256 x 256", "ladder", 8.0, 40.0, grid=[256, 256])
+    judgement = judge([BARE, line("learned", "learned", 9.0, 8.0, **outside), rung], FOUR_STARTS)
+    assert "more than 256 points along x, and on 256 it costs 5 times as much." in judgement.sentence
 
 
 @pytest.mark.parametrize(
