@@ -149,12 +149,19 @@ def _do_stage(stage: Stage, experiment: Experiment, paths: RunPaths) -> None:
         execute_stage(stage.name, experiment, World(), locked=True)
         return
     arguments = [stage.name, str(paths.config), "--locked"]
+    record_before = records.read_record(stage, paths)
     if stage.on_ranks and experiment.ranks > 1:
         exit_code = run_ranks(arguments, experiment.ranks, experiment.threads_per_rank)
     else:
         exit_code = subprocess.run([sys.executable, "-m", "hpcsurrogate", *arguments], check=False).returncode
     if exit_code:
         raise _error_of(stage.name, exit_code)
+    # srun also ends with 0 when SLURM could not launch the ranks; the record is what the stage itself wrote.
+    record = records.read_record(stage, paths)
+    if record is None or record == record_before or not record["finished"]:
+        raise errors.RankLostError(
+            f"stage {stage.name}: exit code 0, but its ranks never ran to the end; what the launcher said stands above"
+        )
 
 
 def _error_of(name: str, exit_code: int) -> errors.HpcsurrogateError:
@@ -164,5 +171,7 @@ def _error_of(name: str, exit_code: int) -> errors.HpcsurrogateError:
     if exit_code < 0 or exit_code > 128:
         number = -exit_code if exit_code < 0 else exit_code - 128
         return errors.RankLostError(f"stage {name}: a process was ended by signal {number}; its last lines stand above")
-    kind = ERRORS_BY_EXIT_CODE.get(exit_code, errors.HpcsurrogateError)
+    # 1 is a fault of the program; what is no code of ours was left by MPI when another rank was lost under srun.
+    unknown = errors.HpcsurrogateError if exit_code == errors.HpcsurrogateError.exit_code else errors.RankLostError
+    kind = ERRORS_BY_EXIT_CODE.get(exit_code, unknown)
     return kind(f"stage {name} ended with exit code {exit_code}; what went wrong stands above")

@@ -29,8 +29,12 @@ class Finished:
 
     @property
     def errors(self) -> list[str]:
-        """The lines that say what went wrong; a traceback is among them, since no user may see one."""
-        return [line for line in self.stderr.splitlines() if "error:" in line or line.startswith("Traceback")]
+        """The lines that say what went wrong; a traceback is among them, since no user may see one.
+
+        Open MPI's mpirun may put a NUL byte before the last line of a rank that aborts; no terminal shows it.
+        """
+        lines = self.stderr.replace("\0", "").splitlines()
+        return [line for line in lines if "error:" in line or line.startswith("Traceback")]
 
 
 def run_command(*arguments, ranks=0, timeout=60.0, folder=None, largest_file=None) -> Finished:

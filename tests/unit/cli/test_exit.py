@@ -1,4 +1,5 @@
 import errno
+import shlex
 import subprocess
 import sys
 
@@ -47,7 +48,7 @@ def test_full_disk_is_one_line(error):
 
 def test_a_disk_that_is_really_full():
     """/dev/full refuses every byte with the system's own error."""
-    command = f"{sys.executable} -m hpcsurrogate config schema > /dev/full"
+    command = f"{shlex.quote(sys.executable)} -m hpcsurrogate config schema > /dev/full"
     finished = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert finished.returncode == 3
     assert finished.stderr.splitlines()[0].startswith("hpcsurrogate: error: no space left on the disk")

@@ -1,4 +1,5 @@
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -95,7 +96,7 @@ def test_schema_is_json_schema(capsys):
 
 
 def test_a_reader_that_has_had_enough_is_no_fault():
-    command = f"{sys.executable} -m hpcsurrogate config schema | head -1"
+    command = f"{shlex.quote(sys.executable)} -m hpcsurrogate config schema | head -1"
     finished = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert finished.stdout == "{\n" and finished.stderr == ""
 

@@ -193,6 +193,7 @@ def test_run_under_a_launcher_is_refused(small, experiment_file, monkeypatch):
         (4, errors.DivergedError),
         (5, errors.ModelRefusedError),
         (6, errors.RankLostError),
+        (14, errors.RankLostError),  # Open MPI's, of a rank that lost its neighbour
         (75, errors.RequeueRequested),
         (137, errors.RankLostError),
         (-9, errors.RankLostError),
@@ -215,3 +216,17 @@ def test_exit_code_of_a_stage_becomes_that_of_the_run(
         run(small, experiment_file, ["ranks=2", "threads_per_rank=3", "train.engine=horovod"])
     assert type(caught.value) is kind
     assert calls == [(["simulate", str(paths.config), "--locked"], 2, 3)]
+
+
+@pytest.mark.parametrize("start", [None, "simulate"])
+def test_ranks_that_were_never_launched_are_not_taken_for_done(small, experiment_file, paths, monkeypatch, start):
+    """srun gives 0 when SLURM could not launch the tasks; a record of an earlier run (`--from`) must not hide that."""
+    if start:
+        run(small, experiment_file)
+    first, *others = runner.STAGES
+    on_ranks = first.__class__(first.name, "", first.sections, first.outputs, first.work, on_ranks=True)
+    monkeypatch.setattr(runner, "STAGES", (on_ranks, *others))
+    monkeypatch.setattr(runner, "run_ranks", lambda arguments, ranks, threads: 0)
+    with pytest.raises(errors.RankLostError, match="simulate: exit code 0, but its ranks never ran to the end"):
+        run(small, experiment_file, ["ranks=2", "train.engine=horovod"], start=start)
+    assert small.done == []
