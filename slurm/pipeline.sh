@@ -11,8 +11,9 @@
 #SBATCH --output=%x-%j.out
 #SBATCH --open-mode=append
 #SBATCH --requeue
-# Five minutes before the end: training writes a checkpoint and leaves with code 75. Other stages do not catch the
-# signal: they end, leave nothing half-written under a final name, and are done again from their start.
+# Five minutes before the end: training writes a checkpoint and leaves with code 75, and the job goes back into the
+# queue (SLURM lets it wait there for two minutes at least). Other stages do not catch the signal: the job fails, leaves
+# nothing half-written under a final name, and when you submit it again, with more time, does that stage from its start.
 #SBATCH --signal=B:USR1@300
 ##SBATCH --gpus-per-task=1
 ##SBATCH --partition=PARTITION

@@ -51,6 +51,11 @@ def execute_stage(name: str, experiment: Experiment, world: World, locked: bool 
     ConfigError    if another process works in the run directory
     HpcsurrogateError    whatever the stage itself raises; its record then says that it was interrupted
     """
+    import torch  # here, so that a run with nothing to do answers at once
+
+    # Also where the user started the ranks, and for the stages of one process: threads that share a core with another
+    # program wait for each other far longer than they compute.
+    torch.set_num_threads(experiment.threads_per_rank)
     position = stage_index(name)
     stage, paths = STAGES[position], RunPaths(experiment.run_dir)
     lock = nullcontext() if locked or world.rank else run_lock(paths)
