@@ -45,5 +45,7 @@ done
 if [ "$code" -eq 75 ]; then
     echo "checkpoint written; back into the queue"
     scontrol requeue "$SLURM_JOB_ID"
+elif [ "$code" -gt 128 ]; then
+    echo "error: ended by signal $((code - 128)) in the stage named last; submit again to do that stage anew" >&2
 fi
 exit "$code"

@@ -77,4 +77,6 @@ class HorovodEngine:
         """
         if not tensor.is_floating_point():
             raise ShapeError(f"mean over ranks: got a tensor of {tensor.dtype}; convert it to float64 first")
-        return hvd.allreduce(tensor.detach(), op=hvd.Average)
+        # A name of its own for every shape: Horovod numbers unnamed messages and negotiates each as if it were new.
+        name = f"mean.{tensor.dtype}.{'x'.join(map(str, tensor.shape))}"
+        return hvd.allreduce(tensor.detach(), op=hvd.Average, name=name)
