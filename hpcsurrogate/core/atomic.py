@@ -48,10 +48,11 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync(final.parent)
+    sync_directory(final.parent)
 
 
-def _sync(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Bring a directory to the disk: a rename in it is only then there for good."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

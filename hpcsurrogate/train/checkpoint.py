@@ -21,7 +21,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from hpcsurrogate.core.atomic import sha256_file
+from hpcsurrogate.core.atomic import sha256_file, sync_directory
 from hpcsurrogate.core.errors import DataError, ModelRefusedError
 from hpcsurrogate.core.log import get_logger
 
@@ -74,7 +74,7 @@ class CheckpointStore:
         if final.exists():
             os.rename(final, self.directory / f"{_PARTIAL}replaced-{final.name}")
         os.rename(partial, final)
-        _sync_directory(self.directory)
+        sync_directory(self.directory)
         self._delete_old(checkpoint.step)
         return final
 
@@ -109,7 +109,7 @@ class CheckpointStore:
             name: {"bytes": len(content), "sha256": sha256_file(directory / name)} for name, content in contents.items()
         }
         _write_synced(directory / MANIFEST, _json_bytes({"schema_version": 1, "files": files}))
-        _sync_directory(directory)
+        sync_directory(directory)
 
     def _steps(self) -> list[tuple[int, Path]]:
         if not self.directory.is_dir():
@@ -161,12 +161,3 @@ def _write_synced(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    """A rename is on the disk only when its directory is."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
