@@ -43,16 +43,16 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
     temporary.unlink(missing_ok=True)
     try:
         yield temporary
-        _sync(temporary)
+        sync_path(temporary)
         os.replace(temporary, final)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_directory(final.parent)
+    sync_path(final.parent)
 
 
-def sync_directory(path: Path) -> None:
-    """Bring a directory to the disk: a rename in it is only then there for good."""
+def sync_path(path: Path) -> None:
+    """Bring a file, or a directory with the renames in it, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

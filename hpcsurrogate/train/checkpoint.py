@@ -21,7 +21,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from hpcsurrogate.core.atomic import sha256_file, sync_directory
+from hpcsurrogate.core.atomic import sha256_file, sync_path
 from hpcsurrogate.core.errors import DataError, ModelRefusedError
 from hpcsurrogate.core.log import get_logger
 
@@ -74,7 +74,7 @@ class CheckpointStore:
         if final.exists():
             os.rename(final, self.directory / f"{_PARTIAL}replaced-{final.name}")
         os.rename(partial, final)
-        sync_directory(self.directory)
+        sync_path(self.directory)
         self._delete_old(checkpoint.step)
         return final
 
@@ -109,7 +109,7 @@ class CheckpointStore:
             name: {"bytes": len(content), "sha256": sha256_file(directory / name)} for name, content in contents.items()
         }
         _write_synced(directory / MANIFEST, _json_bytes({"schema_version": 1, "files": files}))
-        sync_directory(directory)
+        sync_path(directory)
 
     def _steps(self) -> list[tuple[int, Path]]:
         if not self.directory.is_dir():
