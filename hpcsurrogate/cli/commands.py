@@ -58,6 +58,34 @@ def check_shards(directory: Path, quick: bool) -> None:
     click.echo(f"{directory}: ok")
 
 
+def show_data(directory: Path, realisation: int | None, snapshot: int | None) -> None:
+    """Print a table of every data directory in a directory."""
+    from hpcsurrogate.data.summary import data_directories, describe_directory
+
+    if snapshot is not None:
+        raise ConfigError("show: --snapshot chooses what to write; add --vtkhdf FILE")
+    click.echo("\n\n".join(describe_directory(found, realisation) for found in data_directories(directory)))
+
+
+def write_for_paraview(directory: Path, realisation: int | None, snapshot: int | None, file: Path) -> None:
+    """Write one or all snapshots of a realisation; ConfigError if it is not clear which realisation is meant."""
+    from hpcsurrogate.data.catalogue import Catalogue
+    from hpcsurrogate.data.summary import data_directories
+    from hpcsurrogate.data.vtkhdf import write_vtkhdf
+
+    if file.suffix != ".vtkhdf":
+        raise ConfigError(f"{file}: give it the ending .vtkhdf, by which ParaView knows the format")
+    found = data_directories(directory)
+    if len(found) > 1:
+        raise ConfigError(f"{directory}: several directories hold data; name one of {', '.join(map(str, found))}")
+    catalogue = Catalogue.read(found[0])
+    if realisation is None and len(catalogue.realisations) > 1:
+        raise ConfigError(f"{found[0]}: holds {len(catalogue.realisations)} realisations; choose with --realisation N")
+    with catalogue.open(catalogue.realisations[0] if realisation is None else realisation) as reader:
+        write_vtkhdf(file, reader, snapshot)
+    click.echo(f"{file}: written; open it in ParaView")
+
+
 def show_diagnosis() -> None:
     """Print one line per part; an error if one of them keeps the program from working."""
     from hpcsurrogate.pipeline.doctor import diagnose

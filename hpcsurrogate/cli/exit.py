@@ -2,6 +2,7 @@
 
 import errno
 import sys
+import time
 import traceback
 
 import click
@@ -10,6 +11,7 @@ from hpcsurrogate.core.errors import ConfigError, DataError, HpcsurrogateError
 
 FAULT = 1
 INTERRUPTED = 130
+WAIT_FOR_SPEAKER = 2.0  # [s]
 FULL_DISK = "No space left on device"
 
 
@@ -46,8 +48,15 @@ def _number(error: BaseException) -> int | None:
 
 
 def report_error(error: BaseException, rank: int, size: int) -> int:
-    """Print what happened, with the rank when there are several, and return the exit code."""
+    """Print what happened, with the rank when there are several, and return the exit code.
+
+    Of an error that one rank met and all raise, that rank alone speaks.
+    """
     line, exit_code = explain(error)
+    speaker = getattr(error, "from_rank", None)
+    if speaker not in (None, rank):
+        time.sleep(WAIT_FOR_SPEAKER)  # all ranks have this error: the one that met it says so, and ends all
+        return exit_code
     place = f"rank {rank}: " if size > 1 else ""
     if line is None:
         traceback.print_exception(error)

@@ -33,7 +33,8 @@ def command_line(context: click.Context, verbose: bool) -> None:
 
     FILE is an experiment (YAML); any of its values can be changed after it: `train.apriori.epochs=5`. `hpcsurrogate
     new NAME` writes a starter, `hpcsurrogate run FILE` does everything; every stage is also a command of its own and
-    can be started under mpirun or srun.
+    can be started under mpirun or srun. Your own fine data are ingested by the stage simulate: `simulate.kind: well`,
+    with your names of files and fields.
     """
     context.obj = verbose
 
@@ -69,7 +70,7 @@ def _add_stage(name: str, summary: str) -> None:
 
 
 # The names again: importing pipeline.stages would load pydantic for a help text (tests/unit/cli/test_main.py compares).
-_add_stage("simulate", "record fine data")
+_add_stage("simulate", "record fine data, or ingest your own")
 _add_stage("prepare", "filter the fine data to pairs on the coarse grid")
 _add_stage("train", "train the closure on the pairs, then through the host")
 _add_stage("evaluate", "score the closure on filtered fine data (a-priori)")
@@ -107,6 +108,25 @@ def check(directory: str, quick: bool) -> None:
     from hpcsurrogate.cli.commands import check_shards
 
     check_shards(Path(directory), quick)
+
+
+@command_line.command("show")
+@click.argument("directory", metavar="DIR")
+@click.option("--realisation", metavar="N", type=int, help="This one alone; else all.")
+@click.option("--snapshot", metavar="I", type=int, help="Write this one alone; -1 is the last.")
+@click.option("--vtkhdf", metavar="FILE", type=click.Path(path_type=Path), help="Write FILE.vtkhdf for ParaView.")
+def show_directory(directory: str, realisation: int | None, snapshot: int | None, vtkhdf: Path | None) -> None:
+    """Print what DIR holds, or write it for ParaView.
+
+    DIR is a run directory, or a folder with a catalogue. With --vtkhdf all fields of a realisation are written, every
+    snapshot a time step. Components that lie on the faces of staggered cells are written at the cells' centres.
+    """
+    from hpcsurrogate.cli.commands import show_data, write_for_paraview
+
+    if vtkhdf is None:
+        show_data(Path(directory), realisation, snapshot)
+    else:
+        write_for_paraview(Path(directory), realisation, snapshot, vtkhdf)
 
 
 @command_line.command()

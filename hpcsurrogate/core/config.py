@@ -12,6 +12,9 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 EvenInt = Annotated[int, Field(ge=4, multiple_of=2)]
+Shape = Annotated[tuple[EvenInt, ...], Field(min_length=2, max_length=3)]
+Lengths = Annotated[tuple[PositiveFloat, ...], Field(min_length=2, max_length=3)]
+Compression = Literal["none", "gzip", "zstd", "blosc"]
 
 
 class Section(BaseModel):
@@ -50,11 +53,9 @@ Forcing = Annotated[NoForcing | KolmogorovForcing | RingForcing, Field(discrimin
 
 
 class Flow(Section):
-    """The physical problem: incompressible flow in a periodic rectangular box, shared by all stages."""
+    """The physical problem: incompressible flow in a periodic box of two or three dimensions, shared by all stages."""
 
-    domain: tuple[PositiveFloat, PositiveFloat] = Field(
-        (6.283185307179586, 6.283185307179586), description="Lx, Ly [m]"
-    )
+    domain: Lengths = Field((6.283185307179586, 6.283185307179586), description="Lx, Ly[, Lz] [m]")
     viscosity: NonNegativeFloat = Field(description="kinematic viscosity nu [m^2/s]")
     drag: NonNegativeFloat = Field(0.0, description="linear (Rayleigh) drag [1/s]")
     forcing: Forcing = NoForcing()
@@ -67,7 +68,7 @@ class FiniteVolumeHost(Section):
     """Staggered energy-conserving finite volume, orders 2, 4, 6, pressure projection, explicit Runge-Kutta."""
 
     kind: Literal["finite_volume"]
-    grid: tuple[EvenInt, EvenInt]
+    grid: Shape
     order: Literal[2, 4, 6] = 2
     time_step: PositiveFloat = Field(description="[s]")
 
@@ -83,7 +84,7 @@ class SpectralHost(Section):
     """Pseudo-spectral, vorticity form. `shift` keeps all modes and shifts the grid half a cell on alternate stages."""
 
     kind: Literal["spectral"]
-    grid: tuple[EvenInt, EvenInt]
+    grid: Shape
     dealias: Literal["two_thirds", "shift"] = "two_thirds"
     hyperviscosity: Hyperviscosity | None = None
     time_step: PositiveFloat = Field(description="[s]")
@@ -111,6 +112,7 @@ class DnsSource(Section):
     cfl: PositiveFloat = Field(0.5, description="largest |u| dt / dx; a fixed step that exceeds it ends the run")
     precision: Literal["float32", "float64"] = "float32"
     device: Literal["cpu", "cuda"] = "cpu"
+    compression: Compression = Field("none", description="of raw/; zstd and blosc need the extra `compression`")
 
 
 class WellSource(Section):
@@ -118,7 +120,11 @@ class WellSource(Section):
 
     kind: Literal["well"]
     files: Annotated[tuple[str, ...], Field(min_length=1)] = Field(description="paths, relative to the experiment file")
-    velocity: str = Field("velocity", description="name of the field in t1_fields that holds the velocity")
+    velocity: str | Annotated[tuple[str, ...], Field(min_length=2, max_length=3)] = Field(
+        "velocity", description="the velocity's name in t1_fields, or the names of its components in t0_fields"
+    )
+    snapshots_per_shard: PositiveInt = Field(128, description="snapshots in a file of raw/: the unit of work of a rank")
+    compression: Compression = Field("none", description="of raw/; zstd and blosc need the extra `compression`")
 
 
 Source = Annotated[DnsSource | WellSource, Field(discriminator="kind")]
@@ -157,8 +163,13 @@ class Split(Section):
 
 
 class Prepare(Section):
-    filter: Filter = Filter()
+    filter: Filter = Field(Filter(), description="what the host means by its velocity")
+    more_filters: tuple[Filter, ...] = Field(
+        (), description="in the same pass, into prepared/filter-1, ...; for a model with the scalar filter_width"
+    )
     split: Split
+    snapshots_per_shard: PositiveInt = Field(128, description="snapshots in a file: the unit of work of a rank")
+    compression: Compression = Field("none", description="of prepared/; zstd and blosc need the extra `compression`")
 
 
 # --- train ----------------------------------------------------------------------------------------------------
@@ -172,16 +183,38 @@ class QuadraticStencilModel(Section):
     output_channels: PositiveInt = Field(1, description="learned output stencils, each in 8 orientations")
 
 
+class PrincipalComponents(Section):
+    """The network sees the leading principal components of velocity patches instead of the velocity."""
+
+    patch: Literal[3, 5] = Field(5, description="points of a patch along each axis")
+    components: PositiveInt = Field(description="how many are kept; at most those with variance")
+
+
 class CnnModel(Section):
-    """A plain periodic convolutional network from velocity to stress, for comparison with the literature."""
+    """A plain periodic convolutional network from velocity to acceleration, for comparison with the literature."""
 
     kind: Literal["cnn"]
     channels: PositiveInt = 32
     hidden_layers: PositiveInt = 3
     kernel_size: Literal[3, 5] = 5
+    principal_components: PrincipalComponents | None = None
+    scalars: tuple[Literal["filter_width", "reynolds_number"], ...] = Field(
+        (), description="numbers that the network sees beside the fields, as logarithms"
+    )
 
 
 Model = Annotated[QuadraticStencilModel | CnnModel, Field(discriminator="kind")]
+
+
+class Augmentation(Section):
+    """Symmetries of the flow, applied at random to each sample and to its target alike."""
+
+    rotations: bool = Field(False, description="by multiples of 90 degrees (180 where the cells or box are not square)")
+    reflections: bool = False
+    translations: bool = Field(False, description="by whole cells")
+    galilean: NonNegativeFloat = Field(
+        0.0, description="root mean square of a component of a uniform velocity added to the input [m/s]"
+    )
 
 
 class Apriori(Section):
@@ -191,6 +224,7 @@ class Apriori(Section):
     epochs: Annotated[int, Field(ge=0)] = 20
     batch_size: PositiveInt = Field(16, description="samples per step, over all ranks")
     learning_rate: PositiveFloat = 3e-3
+    augmentation: Augmentation = Augmentation()
 
 
 class Unrolled(Section):
@@ -215,6 +249,11 @@ class Train(Section):
     checkpoint_every: PositiveInt = Field(100, description="steps between checkpoints")
     keep_checkpoints: PositiveInt = 3
     gradient_clip: PositiveFloat = Field(1.0, description="largest norm of the gradient")
+    store: Literal["auto", "stream", "node", "cluster"] = Field(
+        "auto",
+        description="where samples are read from: files, one copy in the memory of each node, or a part on every rank;"
+        " auto decides by size and free memory and says so",
+    )
     tensorboard: bool = True
     device: Literal["cpu", "cuda"] = "cpu"
 

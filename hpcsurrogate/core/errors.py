@@ -5,9 +5,16 @@ A message is one line: what went wrong, where (file, key, line, rank) and what t
 
 
 class HpcsurrogateError(Exception):
-    """Base of all errors that end a command without a traceback. `exit_code` is what the shell sees."""
+    """Base of all errors that end a command without a traceback.
+
+    Attributes
+    ----------
+    exit_code : int             what the shell sees
+    from_rank : int or None     the rank that met it, where all ranks raise the error of one
+    """
 
     exit_code = 1
+    from_rank: int | None = None
 
 
 class ConfigError(HpcsurrogateError):

@@ -4,6 +4,9 @@ Files, artifacts and error messages all speak these names.
 """
 
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+AXES = ("x", "y", "z")
 
 
 @dataclass(frozen=True)
@@ -12,40 +15,55 @@ class PhysicalField:
 
     Attributes
     ----------
-    name : str                  the name in files and artifacts
-    symbol : str                as in the documentation
-    rank : int                  0 scalar, 1 vector, 2 tensor
-    components : tuple of str   their order along the component axis; empty for a scalar
-    unit : str                  SI; a non-dimensional study reads it as a unit of its own
-    description : str           definition with its sign
+    name : str           the name in files and artifacts
+    symbol : str         as in the documentation
+    rank : int           0 scalar, 1 vector, 2 symmetric tensor
+    unit : str           SI; a non-dimensional study reads it as a unit of its own
+    description : str    definition with its sign
     """
 
     name: str
     symbol: str
     rank: int
-    components: tuple[str, ...]
     unit: str
     description: str
 
+    def components_in(self, num_dims: int) -> tuple[str, ...]:
+        """Return the names of the components in their order along the component axis; none for a scalar.
+
+        Parameters
+        ----------
+        num_dims : int    2 or 3 dimensions of space
+
+        Returns
+        -------
+        tuple of str    of a vector x, y[, z]; of a symmetric tensor xx, xy, yy or xx, xy, xz, yy, yz, zz
+        """
+        if self.rank == 0:
+            return ()
+        return tuple("".join(axes) for axes in combinations_with_replacement(AXES[:num_dims], self.rank))
+
+    def num_components_in(self, num_dims: int) -> int:
+        """Return the length of the component axis in memory, which a scalar has too: 1."""
+        return len(self.components_in(num_dims)) or 1
+
 
 _ALL = (
-    PhysicalField("velocity", "u", 1, ("x", "y"), "m/s", "velocity"),
-    PhysicalField("vorticity", "omega", 0, (), "1/s", "dv/dx - du/dy, positive anticlockwise"),
-    PhysicalField("pressure", "p", 0, (), "m^2/s^2", "kinematic pressure; the momentum equation gets -grad(p)"),
+    PhysicalField("velocity", "u", 1, "m/s", "velocity"),
+    PhysicalField("vorticity", "omega", 0, "1/s", "dv/dx - du/dy, positive anticlockwise"),
+    PhysicalField("pressure", "p", 0, "m^2/s^2", "kinematic pressure; the momentum equation gets -grad(p)"),
     PhysicalField(
         "sgs_stress",
         "tau",
         2,
-        ("xx", "xy", "yy"),
         "m^2/s^2",
         "filter(u_i u_j) - filter(u_i) filter(u_j); the coarse momentum equation gets -div(tau)",
     ),
-    PhysicalField("sgs_force", "f", 1, ("x", "y"), "m/s^2", "-div(tau), added to the coarse momentum equation"),
+    PhysicalField("sgs_force", "f", 1, "m/s^2", "-div(tau), added to the coarse momentum equation"),
     PhysicalField(
         "commutator",
         "c",
         1,
-        ("x", "y"),
         "m/s^2",
         "P filter(rhs_fine(u)) - rhs_host(filter(u)), added to the host's momentum equation",
     ),

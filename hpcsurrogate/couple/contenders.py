@@ -16,7 +16,7 @@ from hpcsurrogate.couple.plan import Plan
 from hpcsurrogate.couple.reference import filter_for
 from hpcsurrogate.embed.artifact import load_artifact
 from hpcsurrogate.physics.closures import make_classical
-from hpcsurrogate.physics.coarse_graining import filter_widths
+from hpcsurrogate.physics.filter_widths import filter_widths
 from hpcsurrogate.physics.hosts import AnyHost
 
 ClosureFunction = Callable[[Tensor], Tensor]

@@ -123,13 +123,13 @@ def _filter_realisation(
     snapshot_tb = snapshots[None, :] + np.arange(plan.num_intervals + 1)[:, None]
     needed, place_tb = np.unique(snapshot_tb, return_inverse=True)
     place_tb = torch.from_numpy(place_tb.reshape(snapshot_tb.shape))
-    with plan.catalogue.open(realisation, verify=True) as shard:
-        fine_grid = Grid(shard.header.grid_shape, experiment.flow.domain, torch.float32)
+    with plan.catalogue.open(realisation, verify=True) as recorded:
+        fine_grid = Grid(recorded.header.grid_shape, experiment.flow.domain, torch.float32)
         lenses = {key: _make_lens(plan, fine_grid, host) for key, host in hosts.items()}
         observed: dict[Key, list[Observation]] = {key: [] for key in hosts}
         start_velocity: dict[Key, dict[int, Tensor]] = {key: {} for key in hosts}
         for snapshot in needed:
-            fine_velocity = torch.from_numpy(shard.snapshot("velocity", int(snapshot)))[None]
+            fine_velocity = torch.from_numpy(recorded.snapshot("velocity", int(snapshot)))[None]
             for key, (graining, observer) in lenses.items():
                 velocity = graining.velocity(fine_velocity)
                 observed[key].append(observer.observe(velocity))

@@ -1,43 +1,30 @@
-"""The catalogue beside the shards: which realisation lies in which file, with size and SHA-256.
+"""The catalogue beside the shards: which realisation lies in which files, with sizes and SHA-256.
 
-Readers open a shard through the catalogue, so that a file that was exchanged, cut short or left over is noticed.
+Readers open shards through the catalogue, so that a file that was exchanged, cut short or left over is noticed. It may
+list a hundred thousand: in memory it is columns of numbers, and entries are made of the few that are asked for.
 """
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Collection, Iterable
+from itertools import groupby
 from pathlib import Path
-from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from hpcsurrogate.core.atomic import read_json, sha256_file, write_json_atomic
+from hpcsurrogate.core.atomic import sha256_file
 from hpcsurrogate.core.errors import DataError
+from hpcsurrogate.data.catalogue_file import read_entries, write_entries
+from hpcsurrogate.data.entries import Description, RealisationEntry, ShardEntry, ShardRecord, shard_name
+from hpcsurrogate.data.readers import RealisationReader, describe, require_equal, shard_path, verify_shard
+from hpcsurrogate.data.shard_columns import ShardColumns
 from hpcsurrogate.data.shards import ShardReader
+from hpcsurrogate.data.snapshot_table import SnapshotTable
+from hpcsurrogate.parallel.world import World
 
-SCHEMA_VERSION = 1
+__all__ = ["Catalogue", "RealisationEntry", "ShardEntry", "ShardRecord", "SnapshotTable", "shard_name"]
+
 FILE_NAME = "catalogue.json"
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class CatalogueEntry(_Model):
-    """One shard: its file and what must be found in it."""
-
-    file: str
-    size: int
-    sha256: str
-    realisation: int
-    num_snapshots: int
-    snapshot_interval: float
-    grid_shape: tuple[int, int]
-    layout: str
-    fields: tuple[str, ...]
-
-
-class _Content(_Model):
-    schema_version: Literal[1]
-    entries: tuple[CatalogueEntry, ...]
+ALONE = World()
+MOST_NAMED = 20  # realisations in a message
+_REMEDY = "run the stage that writes it again"
 
 
 class Catalogue:
@@ -46,158 +33,162 @@ class Catalogue:
     Parameters
     ----------
     directory : str or Path
-    entries : iterable of CatalogueEntry
+    entries : iterable of RealisationEntry
+
+    Attributes
+    ----------
+    directory : Path
+    columns : ShardColumns    what the entries say
 
     Raises
     ------
-    DataError    if a realisation is listed twice
+    DataError    if a realisation is listed twice, or its shards do not follow each other from snapshot 0 on
     """
 
-    def __init__(self, directory: str | Path, entries: Iterable[CatalogueEntry]):
+    def __init__(self, directory: str | Path, entries: Iterable[RealisationEntry]):
         self.directory = Path(directory)
-        self.entries = tuple(sorted(entries, key=lambda entry: entry.realisation))
-        self.realisations = tuple(entry.realisation for entry in self.entries)
-        if len(set(self.realisations)) != len(self.realisations):
-            raise DataError(
-                f"{self.directory / FILE_NAME}: a realisation is listed twice; run the stage that writes it again"
-            )
+        self.columns = ShardColumns()
+        try:
+            for entry in sorted(entries, key=lambda entry: entry.realisation):
+                self.columns.add(entry)
+        except ValueError as error:
+            raise DataError(f"{self._path}: {error}; {_REMEDY}") from None
+
+    @property
+    def realisations(self) -> tuple[int, ...]:
+        """Numbers of the realisations, in order."""
+        return tuple(self.columns.realisations)
 
     @classmethod
-    def read(cls, directory: str | Path) -> "Catalogue":
-        """Read the catalogue of a directory.
+    def read(cls, directory: str | Path, world: World = ALONE) -> "Catalogue":
+        """Read the catalogue of a directory. Collective: rank 0 reads the file and sends the others what it holds.
 
         Raises
         ------
-        DataError    if it is missing, is no JSON, or a key is missing, unknown or of a wrong type, naming file and key
+        DataError    on every rank, if it is missing, is no JSON, was changed since it was written, or a key is missing,
+                     unknown or of a wrong type, naming file and key
+
+        Notes
+        -----
+        Only rank 0 opens the file (tests/parallel/test_catalogue_broadcast.py).
         """
-        path = Path(directory) / FILE_NAME
-        try:
-            content = _Content.model_validate(read_json(path))
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            raise DataError(f"{path}: {key}: {first['msg']}; run the stage that writes it again") from None
-        return cls(directory, content.entries)
+        found: Catalogue | DataError | None = None
+        if world.rank == 0:
+            found = cls(directory, ())
+            try:
+                read_entries(found._path, found.columns.add)
+            except DataError as error:
+                found = error
+        found = world.bcast(found)
+        if isinstance(found, DataError):
+            raise found
+        return found
+
+    @classmethod
+    def from_shards(cls, directory: str | Path, records: Iterable[ShardRecord]) -> "Catalogue":
+        """Make a catalogue of what the writers say of their shards, in any order.
+
+        Raises
+        ------
+        DataError    if shards of one realisation differ in anything but their snapshots, or these have gaps or overlap
+        """
+        in_order = sorted(records, key=lambda record: (record.realisation, record.shard.first_snapshot))
+        entries = []
+        for realisation, group in groupby(in_order, key=lambda record: record.realisation):
+            first, *others = group
+            for other in others:
+                require_equal(Path(directory) / other.shard.file, other.common(), first.shard.file, first.common())
+            shards = tuple(record.shard for record in (first, *others))
+            entries.append(RealisationEntry(**first.common(), realisation=realisation, shards=shards))
+        return cls(directory, entries)
 
     def write(self) -> None:
-        """Write the catalogue into its directory, old state or new one."""
-        content = _Content(schema_version=SCHEMA_VERSION, entries=self.entries)
-        write_json_atomic(self.directory / FILE_NAME, content.model_dump(mode="json"))
+        """Write the catalogue into its directory: afterwards the file is the old one or the new one."""
+        write_entries(self._path, map(self.entry, self.realisations))
 
-    def entry(self, realisation: int) -> CatalogueEntry:
-        """Return the entry of a realisation. Raises DataError if there is none."""
-        for entry in self.entries:
-            if entry.realisation == realisation:
-                return entry
-        raise DataError(
-            f"{self.directory / FILE_NAME}: there is no realisation {realisation}, only {list(self.realisations)}"
-        )
+    def entry(self, realisation: int) -> RealisationEntry:
+        """Return all there is to know about a realisation. Raises DataError if there is none."""
+        common = self.description(realisation).common()
+        shards = tuple(map(self.columns.shard, self.rows(realisation)))
+        return RealisationEntry(**common, realisation=realisation, shards=shards)
 
-    def path(self, realisation: int) -> Path:
-        """Return the file of a realisation.
+    def description(self, realisation: int) -> Description:
+        """Return what the shards of a realisation have in common. Raises DataError if there is none."""
+        return self.columns.description(self.place(realisation))
 
-        Raises
-        ------
-        DataError    if there is none, or it does not lie in the catalogue's own directory
-        """
-        name = self.entry(realisation).file
-        path = self.directory / name
-        if Path(name).name != name or path.resolve().parent != self.directory.resolve():
-            raise DataError(f"{self.directory / FILE_NAME}: {name} leads out of the directory; put the file into it")
-        return path
+    def rows(self, realisation: int) -> range:
+        """Return the places of a realisation's shards among all shards. Raises DataError if there is none."""
+        return self.columns.rows(self.place(realisation))
+
+    def record(self, row: int) -> ShardRecord:
+        """Return all there is to know about a shard, given by its place among all shards."""
+        owner = self.columns.owner(row)
+        common = self.columns.description(owner).common()
+        return ShardRecord(**common, realisation=self.columns.realisations[owner], shard=self.columns.shard(row))
+
+    def path(self, shard: ShardEntry) -> Path:
+        """Return the path of a shard. Raises DataError if it does not lie in the catalogue's own directory."""
+        return shard_path(self.directory, shard)
 
     def verify(self, realisation: int) -> None:
-        """Compare size and SHA-256 of a shard with the catalogue.
+        """Compare size and SHA-256 of all shards of a realisation with the catalogue.
 
         Raises
         ------
-        DataError    if the file is missing or differs, naming it
+        DataError    if a file is missing or differs, naming it
         """
-        entry, path = self.entry(realisation), self.path(realisation)
-        check_size(entry, path)
-        if sha256_file(path) != entry.sha256:
-            raise DataError(f"{path}: SHA-256 differs from the catalogue; run the stage that writes it again")
+        for shard in self.entry(realisation).shards:
+            verify_shard(self.path(shard), shard)
 
-    def open(self, realisation: int, verify: bool = False) -> ShardReader:
-        """Return the reader of a realisation, a context manager that checks the shard against its entry on entering.
+    def open(self, realisation: int, verify: bool = False) -> RealisationReader:
+        """Return the reader of a realisation, a context manager that checks every shard it opens against its entry.
 
         Parameters
         ----------
         realisation : int
-        verify : bool    compare the SHA-256 first, which reads the whole file
+        verify : bool    compare the SHA-256 of a shard before its first snapshot is read, which reads all of it
 
         Raises
         ------
-        DataError    if the shard is missing or is not the one the catalogue describes
+        DataError    if there is no such realisation
         """
-        if verify:
-            self.verify(realisation)
-        else:
-            check_size(self.entry(realisation), self.path(realisation))
-        return _CataloguedReader(self.path(realisation), self.entry(realisation))
+        return RealisationReader(self.directory, self.entry(realisation), verify)
+
+    def place(self, realisation: int) -> int:
+        """Return the place of a realisation in `columns`. Raises DataError if there is none."""
+        numbers = self.columns.realisations
+        place = bisect_left(numbers, realisation)
+        if place == len(numbers) or numbers[place] != realisation:
+            listed = ", ".join(map(str, numbers[:MOST_NAMED])) or "none"
+            more = ", ..." if len(numbers) > MOST_NAMED else ""
+            raise DataError(f"{self._path}: there is no realisation {realisation}, only {listed}{more}")
+        return place
+
+    @property
+    def _path(self) -> Path:
+        return self.directory / FILE_NAME
 
 
-class _CataloguedReader(ShardReader):
-    """A shard that must hold what its entry says."""
-
-    def __init__(self, path: Path, entry: CatalogueEntry):
-        super().__init__(path)
-        self._entry = entry
-
-    def __enter__(self) -> Self:
-        super().__enter__()
-        found = describe(self)
-        promised = self._entry.model_dump(include=set(found))
-        if found != promised:
-            self.__exit__(None, None, None)
-            key = next(name for name in found if found[name] != promised[name])
-            raise DataError(
-                f"{self.path}: {key} is {found[key]}, the catalogue says {promised[key]};"
-                " run the stage that writes it again"
-            )
-        return self
-
-
-def describe(shard: ShardReader) -> dict:
-    """Return what a catalogue entry says of the contents of an open shard."""
-    header = shard.header
-    return {
-        "realisation": header.realisation,
-        "num_snapshots": header.num_snapshots,
-        "snapshot_interval": header.snapshot_interval,
-        "grid_shape": header.grid_shape,
-        "layout": header.layout,
-        "fields": shard.field_names,
-    }
-
-
-def catalogue_shard(path: str | Path) -> CatalogueEntry:
-    """Return the entry of a finished shard, reading it back: size and SHA-256 of the file, the rest from its header."""
+def catalogue_shard(path: str | Path) -> ShardRecord:
+    """Return the record of a finished shard, reading it back: size and SHA-256 of the file, the rest from within."""
     path = Path(path)
     with ShardReader(path) as shard:
-        contents = describe(shard)
-    return CatalogueEntry(file=path.name, size=path.stat().st_size, sha256=sha256_file(path), **contents)
+        header, description = shard.header, describe(shard)
+    entry = ShardEntry(path.name, path.stat().st_size, sha256_file(path), header.first_snapshot, header.num_snapshots)
+    return ShardRecord(**description.common(), realisation=header.realisation, shard=entry)
 
 
-def check_size(entry: CatalogueEntry, path: Path) -> None:
-    """Raise DataError if the file is missing or has another size than its entry says."""
-    if not path.is_file():
-        raise DataError(f"{path}: file is missing, the catalogue lists it; run the stage that writes it again")
-    if path.stat().st_size != entry.size:
-        raise DataError(
-            f"{path}: {path.stat().st_size} bytes, the catalogue says {entry.size}; run the stage that writes it again"
-        )
+def clear_shards(directory: str | Path, keep: Collection[str] = ()) -> None:
+    """Remove the catalogue and the shards of a directory: what another configuration left must not be mixed in.
 
-
-def shard_name(realisation: int) -> str:
-    """Return the file name of a realisation."""
-    return f"realisation-{realisation:04d}.hdf5"
-
-
-def clear_shards(directory: str | Path) -> None:
-    """Remove the catalogue and all shards of a directory: what another configuration left must not be mixed in."""
+    Parameters
+    ----------
+    directory : str or Path
+    keep : collection of str    names of shards to leave where they are
+    """
     directory = Path(directory)
     (directory / FILE_NAME).unlink(missing_ok=True)
     for pattern in ("realisation-*.hdf5", ".partial-realisation-*.hdf5"):
         for path in directory.glob(pattern):
-            path.unlink()
+            if path.name not in keep:
+                path.unlink()

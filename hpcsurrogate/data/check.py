@@ -1,19 +1,24 @@
 """Looks over data directories and says what is wrong, all of it, without stopping at the first fault."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from hpcsurrogate.core.errors import DataError
+from hpcsurrogate.core.fields import AXES
 from hpcsurrogate.data.catalogue import FILE_NAME, Catalogue
+from hpcsurrogate.data.entries import ShardRecord
+from hpcsurrogate.data.readers import CataloguedShard, shard_path, verify_shard
 from hpcsurrogate.data.shards import ShardReader
 from hpcsurrogate.sources.hdf5 import find_array, open_hdf5, translated_faults
 
-ROUNDING = 1e-5  # relative; times and coordinates are stored in float32
+ROUNDING = 1e-6  # relative; times and coordinates are stored in float32
 DATA_FOLDERS = ("raw", "prepared")  # of a run directory
+MORE_FILTERS = "filter-*"  # folders in prepared/, complete in themselves
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Finding:
 
 
 def check_directory(path: str | Path, deep: bool) -> list[Finding]:
-    """Check the shards of a directory, or those in raw/ and prepared/ of a run directory.
+    """Check the shards of a directory and of the further filters in it, or those in raw/ and prepared/ of a run.
 
     Parameters
     ----------
@@ -45,15 +50,14 @@ def check_directory(path: str | Path, deep: bool) -> list[Finding]:
     A cut, changed, missing, extra or unwritten part is found (tests/unit/data/test_check.py).
     """
     path = Path(path)
-    folders = (
-        [path] if (path / FILE_NAME).is_file() else [path / name for name in DATA_FOLDERS if (path / name).is_dir()]
-    )
-    if not folders:
+    roots = [path] if (path / FILE_NAME).is_file() else [path / name for name in DATA_FOLDERS if (path / name).is_dir()]
+    if not roots:
         return [
             Finding(
                 str(path), "", f"{path}: holds neither {FILE_NAME} nor raw/ nor prepared/; name a run or data directory"
             )
         ]
+    folders = [folder for root in roots for folder in (root, *sorted(root.glob(MORE_FILTERS))) if folder.is_dir()]
     # A fault that two checks meet is one finding.
     return list(dict.fromkeys(finding for folder in folders for finding in _check_folder(folder, deep)))
 
@@ -64,29 +68,33 @@ def _check_folder(folder: Path, deep: bool) -> Iterator[Finding]:
     except DataError as error:
         yield Finding(str(folder / FILE_NAME), "", str(error))
         return
-    listed = {entry.file for entry in catalogue.entries}
+    records = [catalogue.record(row) for realisation in catalogue.realisations for row in catalogue.rows(realisation)]
+    listed = {record.shard.file for record in records}
     for path in sorted(folder.glob("*.hdf5")):
         if path.name not in listed:
             yield Finding(str(path), "", f"{path}: not in the catalogue; remove it or run the stage again")
-    for realisation in catalogue.realisations:
-        yield from _check_shard(catalogue, realisation, deep)
+    for _, of_realisation in groupby(records, key=lambda record: record.realisation):
+        yield from _check_realisation(folder, of_realisation, deep)
 
 
-def _check_shard(catalogue: Catalogue, realisation: int, deep: bool) -> Iterator[Finding]:
-    name = str(catalogue.directory / catalogue.entry(realisation).file)
-    try:
-        if deep:
-            catalogue.verify(realisation)
-    except DataError as error:
-        yield Finding(name, "", str(error))
-        # A changed file may still open: go on, to say what in it is changed.
-    try:
-        with catalogue.open(realisation) as shard:
-            yield from _check_axes(shard)
+def _check_realisation(folder: Path, records: Iterable[ShardRecord], deep: bool) -> Iterator[Finding]:
+    first = None
+    for record in records:
+        name = str(folder / record.shard.file)
+        try:
             if deep:
-                yield from _check_values(shard)
-    except DataError as error:
-        yield Finding(name, "", str(error))
+                verify_shard(shard_path(folder, record.shard), record.shard)
+        except DataError as error:
+            yield Finding(name, "", str(error))
+            # A changed file may still open: go on, to say what in it is changed.
+        try:
+            with CataloguedShard(shard_path(folder, record.shard), record, first) as shard:
+                first = first or shard.header
+                yield from _check_axes(shard)
+                if deep:
+                    yield from _check_values(shard)
+        except DataError as error:
+            yield Finding(name, "", str(error))
 
 
 def _check_axes(shard: ShardReader) -> Iterator[Finding]:
@@ -94,7 +102,7 @@ def _check_axes(shard: ShardReader) -> Iterator[Finding]:
     header = shard.header
     offset = 0.5 if header.layout == "staggered" else 0.0
     expected = {"time": shard.times}
-    for axis, length, points in zip("xy", header.domain, header.grid_shape, strict=True):
+    for axis, length, points in zip(AXES[: header.num_dims], header.domain, header.grid_shape, strict=True):
         expected[axis] = (np.arange(points) + offset) * length / points
     with open_hdf5(shard.path) as file:
         for axis, values in expected.items():

@@ -1,41 +1,40 @@
 """The layout of a shard: The Well's, so that its own reader and any HDF5 tool open it, and what we add to it.
 
-The layout: https://github.com/PolymathicAI/the_well, docs/data_format.md. Arrays are (trajectory, time, x, y,
-component...) with one trajectory; in memory they are (component, x, y). A symmetric tensor has components xx, xy, yy in
-memory and is a full 2 x 2 in the file. Beyond The Well, the root holds what `ShardHeader` lists, and every field its
-unit and location.
+The layout: https://github.com/PolymathicAI/the_well, docs/data_format.md. Arrays are (trajectory, time, x, y[, z],
+component...) with one trajectory; in memory they are (component, x, y[, z]). A symmetric tensor is a full d x d in the
+file and its d (d + 1) / 2 different components in memory.
+
+Of all attributes we read one text at the root, `hpcsurrogate`, and the fields' `units`. HDF5 keeps a text of fixed
+length in the object's header, under a checksum; texts of variable length, which The Well's reader insists on, lie where
+there is none. Those are for other tools and never read here.
 """
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field, fields
+from itertools import combinations_with_replacement
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import h5py
 import numpy as np
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
 
+from hpcsurrogate.core.config import NonNegativeFloat, PositiveFloat, PositiveInt
 from hpcsurrogate.core.errors import DataError
-from hpcsurrogate.core.fields import FIELDS
+from hpcsurrogate.core.fields import AXES, FIELDS
 from hpcsurrogate.core.provenance import provenance
-from hpcsurrogate.sources.hdf5 import read_attribute, translated_faults
+from hpcsurrogate.sources.hdf5 import read_fixed_text
 
-SCHEMA_VERSION = 1
-AXES = ("x", "y")
-NUM_COMPONENTS = {0: 1, 1: 2, 2: 3}  # of a symmetric field in memory, by tensor rank
+SCHEMA_VERSION = 2
+HEADER = "hpcsurrogate"
+RANKS = (0, 1, 2)
 
-# Where the components lie in a cell, by layout and tensor rank (docs/architecture.md, "Conventions").
-LOCATIONS = {
-    ("collocated", 0): "points",
-    ("collocated", 1): "points",
-    ("collocated", 2): "points",
-    ("staggered", 0): "centres",
-    ("staggered", 1): "x on faces across x, y on faces across y",
-    ("staggered", 2): "xx and yy at centres, xy at corners",
-}
+NonNegativeInt = Annotated[int, Field(ge=0)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class ShardHeader:
     """What a shard says of itself.
 
@@ -43,148 +42,176 @@ class ShardHeader:
     ----------
     dataset_name : str
     realisation : int
-    num_snapshots : int
+    num_snapshots : int              of this shard
     snapshot_interval : float        [s]
-    grid_shape : (int, int)          nx, ny
-    domain : (float, float)          Lx, Ly [m]
+    grid_shape : tuple of int        nx, ny[, nz]
+    domain : tuple of float          Lx, Ly[, Lz] [m]
     layout : str                     "collocated" or "staggered"
     filter_kind : str                "none" for data that was not filtered
-    filter_width : (float, float)    along x and y [m]; 0 for data that was not filtered
+    filter_width : tuple of float    along each axis [m]; 0 for data that was not filtered, also if left out
     parameters : dict                name -> number, of the flow (viscosity, ...)
     configuration : str              digest of the configuration that made the file; empty if none did
+    first_snapshot : int             its number in the realisation
+
+    Raises
+    ------
+    ValueError    if a value is of another kind, not finite or not positive, or the axes are not two or three everywhere
     """
 
     dataset_name: str
-    realisation: int
-    num_snapshots: int
-    snapshot_interval: float
-    grid_shape: tuple[int, int]
-    domain: tuple[float, float]
-    layout: str = "collocated"
+    realisation: NonNegativeInt
+    num_snapshots: PositiveInt
+    snapshot_interval: PositiveFloat
+    grid_shape: tuple[PositiveInt, ...]
+    domain: tuple[PositiveFloat, ...]
+    layout: Literal["collocated", "staggered"] = "collocated"
     filter_kind: str = "none"
-    filter_width: tuple[float, float] = (0.0, 0.0)
+    filter_width: tuple[NonNegativeFloat, ...] = ()
     parameters: dict[str, float] = field(default_factory=dict)
     configuration: str = ""
+    first_snapshot: NonNegativeInt = 0
+
+    def __post_init__(self) -> None:
+        if not self.filter_width:
+            object.__setattr__(self, "filter_width", (0.0,) * self.num_dims)
+        lengths = {self.num_dims, len(self.domain), len(self.filter_width)}
+        if lengths not in ({2}, {3}):
+            raise ValueError("grid_shape, domain and filter_width must have two or three axes, and equally many")
+
+    @property
+    def num_dims(self) -> int:
+        """Dimensions of space, 2 or 3."""
+        return len(self.grid_shape)
+
+    @property
+    def times(self) -> np.ndarray:
+        """Times of the snapshots, shape (num_snapshots,), float64 [s], from the beginning of the realisation."""
+        return (self.first_snapshot + np.arange(self.num_snapshots)) * self.snapshot_interval
 
 
-def to_file(values_cxy: np.ndarray, rank: int) -> np.ndarray:
-    """(component, ...) in memory to (..., component...) in the file."""
+def snapshot_shape(name: str, header: ShardHeader) -> tuple[int, ...]:
+    """Return the shape of one snapshot of a field in the file, (nx, ny[, nz][, d][, d]): a chunk without its (1, 1)."""
+    return (*header.grid_shape, *(header.num_dims,) * FIELDS[name].rank)
+
+
+def to_file(values: np.ndarray, rank: int) -> np.ndarray:
+    """(component, x, y[, z]) in memory to (x, y[, z], component...) in the file."""
     if rank == 0:
-        return values_cxy[0]
+        return values[0]
     if rank == 1:
-        return np.moveaxis(values_cxy, 0, -1)
-    xx, xy, yy = values_cxy
-    return np.stack((np.stack((xx, xy), axis=-1), np.stack((xy, yy), axis=-1)), axis=-2)
+        return np.moveaxis(values, 0, -1)
+    grid_shape = values.shape[1:]
+    num_dims = len(grid_shape)
+    matrices = np.empty((*grid_shape, num_dims, num_dims), dtype=values.dtype)
+    for (row, column), component in zip(_upper_triangle(num_dims), values, strict=True):
+        matrices[..., row, column] = matrices[..., column, row] = component
+    return matrices
 
 
 def from_file(values: np.ndarray, rank: int) -> np.ndarray:
-    """(time, x, y, component...) in the file to (time, component, x, y) in memory; the inverse of `to_file`."""
+    """(time, x, y[, z], component...) in the file to (time, component, x, y[, z]) in memory: `to_file` inverted."""
     if rank == 0:
         return values[:, None]
     if rank == 1:
         return np.ascontiguousarray(np.moveaxis(values, -1, 1))
-    return np.stack((values[..., 0, 0], values[..., 0, 1], values[..., 1, 1]), axis=1)
+    return np.stack([values[..., row, column] for row, column in _upper_triangle(values.shape[-1])], axis=1)
+
+
+def _upper_triangle(num_dims: int) -> Iterable[tuple[int, int]]:
+    """Row and column of the components in memory: xx, xy, yy or xx, xy, xz, yy, yz, zz."""
+    return combinations_with_replacement(range(num_dims), 2)
 
 
 def write_layout(file: h5py.File, header: ShardHeader) -> None:
     """Everything but the fields."""
+    axes = AXES[: header.num_dims]
+    content = {"schema_version": SCHEMA_VERSION, "header": asdict(header), "provenance": provenance()}
+    file.attrs[HEADER] = np.bytes_(json.dumps(content, allow_nan=False))
+    file.attrs["dataset_name"] = header.dataset_name
     file.attrs["grid_type"] = "cartesian"
-    file.attrs["n_spatial_dims"] = len(AXES)
+    file.attrs["n_spatial_dims"] = header.num_dims
     file.attrs["n_trajectories"] = 1
-    file.attrs["simulation_parameters"] = _texts(header.parameters)
+    file.attrs["simulation_parameters"] = texts(header.parameters)
     file.attrs.update(header.parameters)
-    file.attrs.update({name: value for name, value in asdict(header).items() if name != "parameters"})
-    file.attrs["schema_version"] = SCHEMA_VERSION
-    file.attrs["provenance"] = json.dumps(provenance())
     dimensions = file.create_group("dimensions")
-    dimensions.attrs["spatial_dims"] = _texts(AXES)
-    times = np.arange(header.num_snapshots) * header.snapshot_interval
-    _write_axis(dimensions, "time", times, "s")
+    dimensions.attrs["spatial_dims"] = texts(axes)
+    _write_axis(dimensions, "time", header.times, "s")
     offset = 0.5 if header.layout == "staggered" else 0.0  # coordinates of cell centres there, of the points otherwise
-    for axis, length, points in zip(AXES, header.domain, header.grid_shape, strict=True):
+    for axis, length, points in zip(axes, header.domain, header.grid_shape, strict=True):
         _write_axis(dimensions, axis, (np.arange(points) + offset) * length / points, "m")
         dimensions[axis].attrs["time_varying"] = False
         _write_periodic_boundary(file, axis, points)
-    file.create_group("scalars").attrs["field_names"] = _texts(())
-    for rank in NUM_COMPONENTS:
-        file.create_group(f"t{rank}_fields").attrs["field_names"] = _texts(())
+    file.create_group("scalars").attrs["field_names"] = texts(())
+    for rank in RANKS:
+        file.create_group(f"t{rank}_fields").attrs["field_names"] = texts(())
 
 
 def _write_axis(group: h5py.Group, name: str, values: np.ndarray, unit: str) -> None:
-    axis = group.create_dataset(name, data=values.astype(np.float32))
+    axis = _write_checked(group, name, values.astype(np.float32))
     axis.attrs["sample_varying"] = False
-    axis.attrs["units"] = unit
+    axis.attrs["units"] = np.bytes_(unit)
 
 
 def _write_periodic_boundary(file: h5py.File, axis: str, points: int) -> None:
     boundary = file.create_group(f"boundary_conditions/{axis}_periodic")
-    boundary.attrs["associated_dims"] = _texts([axis])
-    boundary.attrs["associated_fields"] = _texts(())
+    boundary.attrs["associated_dims"] = texts([axis])
+    boundary.attrs["associated_fields"] = texts(())
     boundary.attrs["bc_type"] = "PERIODIC"
     boundary.attrs["sample_varying"] = False
     boundary.attrs["time_varying"] = False
     mask = np.zeros(points, dtype=bool)
     mask[[0, -1]] = True
-    boundary.create_dataset("mask", data=mask)
+    _write_checked(boundary, "mask", mask)
 
 
-def create_field(file: h5py.File, header: ShardHeader, name: str, dtype: np.dtype) -> h5py.Dataset:
-    rank = FIELDS[name].rank
-    group = file[f"t{rank}_fields"]
-    group.attrs["field_names"] = _texts([*group.attrs["field_names"], name])
-    one = (1, 1, *header.grid_shape, *(2,) * rank)
-    array = group.create_dataset(
-        name, (1, header.num_snapshots, *one[2:]), dtype=dtype, chunks=one, fletcher32=True, track_times=False
-    )
-    array.attrs["sample_varying"] = True
-    array.attrs["time_varying"] = True
-    array.attrs["dim_varying"] = [True, True]
-    array.attrs["units"] = FIELDS[name].unit
-    array.attrs["location"] = LOCATIONS[header.layout, rank]
-    if rank == 2:
-        array.attrs["symmetric"] = True
-        array.attrs["antisymmetric"] = False
-    return array
+def _write_checked(group: h5py.Group, name: str, values: np.ndarray) -> h5py.Dataset:
+    # HDF5 has checksums for chunks only.
+    return group.create_dataset(name, data=values, chunks=values.shape, fletcher32=True, track_times=False)
 
 
-def _texts(names: Iterable[str]) -> np.ndarray:
-    """A list of texts that HDF5 keeps as such even when it is empty."""
+def texts(names: Iterable[str]) -> np.ndarray:
+    """Return a list of texts, perhaps empty, of variable length: what The Well's reader can use."""
     return np.array(list(names), dtype=h5py.string_dtype())
 
 
-def field_names(path: Path, file: h5py.File) -> list[str]:
-    names = []
-    for rank in NUM_COMPONENTS:
-        group = file.get(f"t{rank}_fields")
-        if not isinstance(group, h5py.Group):
-            raise DataError(f"{path}: there is no group t{rank}_fields; the file is not a shard")
-        names.extend(str(name) for name in read_attribute(path, group, "field_names"))
-    return names
-
-
 def read_header(path: Path, file: h5py.File) -> ShardHeader:
-    version = read_attribute(path, file, "schema_version")
+    """Return the header of a shard.
+
+    Raises
+    ------
+    DataError    if it is missing or incomplete, holds a key twice or a wrong value, or is of another schema version
+    """
+    content = _parse(path, read_fixed_text(path, file, HEADER))
+    version = content.get("schema_version")
     if version != SCHEMA_VERSION:
         raise DataError(
             f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}; run the stage that writes it again"
         )
-    names = [str(name) for name in read_attribute(path, file, "simulation_parameters")]
-    with translated_faults(path, "reading the root attributes"):
-        return ShardHeader(
-            dataset_name=str(read_attribute(path, file, "dataset_name")),
-            realisation=int(read_attribute(path, file, "realisation")),
-            num_snapshots=int(read_attribute(path, file, "num_snapshots")),
-            snapshot_interval=float(read_attribute(path, file, "snapshot_interval")),
-            grid_shape=_pair(read_attribute(path, file, "grid_shape"), int),
-            domain=_pair(read_attribute(path, file, "domain"), float),
-            layout=str(read_attribute(path, file, "layout")),
-            filter_kind=str(read_attribute(path, file, "filter_kind")),
-            filter_width=_pair(read_attribute(path, file, "filter_width"), float),
-            parameters={name: float(read_attribute(path, file, name)) for name in names},
-            configuration=str(read_attribute(path, file, "configuration")),
-        )
+    values = content.get("header")
+    if not isinstance(values, dict):
+        raise DataError(f"{path}: attribute {HEADER} has no key header; write or copy the file again")
+    if missing := [entry.name for entry in fields(ShardHeader) if entry.name not in values]:
+        raise DataError(f"{path}: attribute {HEADER} has no key header.{missing[0]}; write or copy the file again")
+    try:
+        return ShardHeader(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(["header", *(str(part) for part in first["loc"])])
+        raise DataError(f"{path}: attribute {HEADER}, {key}: {first['msg']}; write or copy the file again") from None
 
 
-def _pair(values: Any, kind: type) -> tuple:
-    first, second = values
-    return kind(first), kind(second)
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("a key appears twice")
+        return dict(pairs)
+
+    try:
+        content = json.loads(text, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path}: attribute {HEADER} is not valid JSON ({error}); write or copy the file again"
+        ) from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: attribute {HEADER} is not a JSON object; write or copy the file again")
+    return content

@@ -1,170 +1,235 @@
 """Batches of windows of consecutive snapshots, in an order that does not depend on the number of ranks.
 
-Every rank holds the split in memory: prepared fields are small (64^2: 33 kB a snapshot and vector field), and the
-order of samples may then be any permutation without a rank ever waiting for a disk.
-
-Legend: window = number of snapshot intervals in a sample, so that a sample has window + 1 snapshots.
+Legend
+    window     number of snapshot intervals in a sample, so that a sample has window + 1 snapshots
+    N, B       windows of the split, windows in a batch over all ranks
+    position   place in the endless sequence of epochs (data/order.py); batch k takes positions k B to (k + 1) B - 1
 """
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import math
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from itertools import count
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsurrogate.core.errors import ConfigError, DataError
-from hpcsurrogate.core.log import get_logger
-from hpcsurrogate.data.catalogue import Catalogue
+from hpcsurrogate.core.errors import ConfigError
+from hpcsurrogate.core.fields import FIELDS
+from hpcsurrogate.data.augment import Augmenter
+from hpcsurrogate.data.order import SampleOrder
+from hpcsurrogate.data.prefetch import prefetched
+from hpcsurrogate.data.stores.store import Store
 from hpcsurrogate.parallel.world import World
-
-log = get_logger("loader")
 
 Batch = dict[str, Tensor]
 
+# Small batches are made several at a time: handing one from thread to thread takes 20 microseconds, reading 1 MiB 120.
+STRETCH_BYTES = 2**22
+POSITIONS_AT_ONCE = 4096  # of the order: a call of numpy on them costs little more than on those of one batch
+
+
+class _Stretch(NamedTuple):
+    """This rank's windows of successive batches: epoch in which each batch begins; position, first snapshot of each."""
+
+    epochs: list[int]
+    positions: np.ndarray
+    starts: np.ndarray
+
 
 class WindowLoader:
-    """Windows of the prepared realisations of one split.
+    """Windows of the realisations in a store; none reaches from one realisation into another.
 
     Parameters
     ----------
-    directory : str or Path              holds the prepared shards and their catalogue
-    realisations : sequence of int
+    store : Store                        read by one loader at a time: an iterator has it until it is closed
     window : int                         snapshot intervals in a sample; 0 for single snapshots
     batch_size : int                     windows per step, over all ranks
     world : World
     seed : int
-    device : str                         where the split is held and the batches are
+    device : str                         where the batches are; on a GPU they get there through pinned memory
     fields : sequence of str             fields of a batch
+    memory_format : str                  "contiguous", or "channels_last": the component varies fastest, as in the file
+    augment : Augmenter or None          applied to training batches of single snapshots
+    filter_widths : ndarray or None      (realisations of the store,): width that goes with the fields of each [m]
 
     Attributes
     ----------
     window : int
-    snapshot_interval : float    [s]
+    num_windows : int        N
+    steps_per_epoch : int    N / B, rounded up
 
     Raises
     ------
     ConfigError    if the ranks do not divide batch_size, or a realisation is shorter than a window
-    DataError      if a shard is missing, damaged, or differs from its catalogue
 
     Notes
     -----
-    The batches of all ranks, joined in rank order, are the same for any number of ranks; in a validation pass each
-    snapshot is the target of one window (tests/unit/data/test_loader.py).
+    The batches of all ranks, joined in rank order, are the same for any number of ranks and for any store; every window
+    comes once an epoch; in a validation pass each snapshot is the target of one window
+    (tests/unit/data/test_loader.py, tests/parallel/test_partition.py).
     """
 
     def __init__(
         self,
-        directory: str | Path,
-        realisations: Sequence[int],
+        store: Store,
         window: int,
         batch_size: int,
         world: World,
         seed: int,
         device: str | torch.device = "cpu",
         fields: Sequence[str] = ("velocity", "commutator"),
+        memory_format: Literal["contiguous", "channels_last"] = "contiguous",
+        augment: Augmenter | None = None,
+        filter_widths: np.ndarray | None = None,
     ):
         if batch_size % world.size:
             raise ConfigError(
                 f"batch_size {batch_size} is no multiple of the {world.size} ranks; change train.*.batch_size or ranks"
             )
-        self.window, self.batch_size, self.world, self.seed = window, batch_size, world, seed
-        lengths, self.snapshot_interval, arrays = _read_split(Catalogue.read(directory), realisations, fields)
-        self._fields = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
-        self._training_starts = _window_starts(lengths, realisations, window, stride=1)
+        if augment is not None and window > 0:
+            raise ConfigError("train.apriori.augmentation: only single snapshots can be turned, not windows in time")
+        self.store, self.window, self.batch_size, self.world = store, window, batch_size, world
+        self.device, self.fields, self.memory_format = torch.device(device), tuple(fields), memory_format
+        self._augment, self._filter_widths = augment, filter_widths
+        self._share = batch_size // world.size
+        self._training = _Windows(store, window, stride=1)
         # Windows that only touch: what one ends with, the next starts from, and no snapshot is predicted twice.
-        self._validation_starts = _window_starts(lengths, realisations, window, stride=max(window, 1))
+        self._validation = _Windows(store, window, stride=max(window, 1))
+        self.num_windows = self._training.number
+        self.steps_per_epoch = -(-self.num_windows // batch_size)
+        self._order = SampleOrder(self.num_windows, seed)
 
-    def __len__(self) -> int:
-        """Number of steps of an epoch: full batches only.
-
-        Raises
-        ------
-        ConfigError    if there is not one full batch
-        """
-        num_windows = len(self._training_starts)
-        if num_windows < self.batch_size:
-            raise ConfigError(
-                f"batch_size {self.batch_size} exceeds the {num_windows} windows of {self.window + 1} snapshots;"
-                " lower train.*.batch_size or record longer"
-            )
-        return num_windows // self.batch_size
-
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """Yield this rank's share of every batch of an epoch, from step `start` on.
+    def batches(self, first: int = 0) -> Generator[tuple[int, Batch], None, None]:
+        """Yield this rank's share of every batch from batch `first` on, without end; close it to end its thread.
 
         Parameters
         ----------
-        number : int    the epoch; with the seed it determines the order
-        start : int     steps to leave out: where a resumed run goes on
+        first : int    where a resumed run goes on: what follows does not depend on what came before
 
         Yields
         ------
-        dict    field -> Tensor, shape (batch_size / ranks, window + 1, component, nx, ny), float32
+        int     epoch of the batch's first sample; epochs run on through batches, so that each batch is full
+        dict    field -> Tensor, shape (batch_size / ranks, window + 1, component, nx, ny[, nz]), float32; memory is
+                never used again while a batch is held, but small batches share theirs with the ones beside them;
+                "filter_width" -> (batch_size / ranks,), if the loader was given widths
 
-        Notes
-        -----
-        Every rank takes len(self) - start steps. The windows that fill no batch are left out, other ones each epoch.
+        Raises
+        ------
+        DataError    if the store meets a damaged shard; on this rank alone
         """
-        num_windows, num_steps = len(self._training_starts), len(self)
-        if number == 0 and start == 0 and num_windows % self.batch_size:
-            log.info(
-                "%d of %d windows fill no batch and are left out, others each epoch",
-                num_windows % self.batch_size,
-                num_windows,
-            )
-        order = np.random.default_rng([self.seed % 2**63, number]).permutation(num_windows)
-        share = self.batch_size // self.world.size
-        for step in range(start, num_steps):
-            first = step * self.batch_size + self.world.rank * share
-            yield self._gather(self._training_starts[order[first : first + share]])
+        stretches = prefetched((each.epochs, self._load_stretch(each)) for each in self._stretches(first))
+        with closing(stretches):
+            for epochs, stretch in stretches:
+                for begin, epoch in zip(count(0, self._share), epochs):
+                    yield epoch, {name: values[begin : begin + self._share] for name, values in stretch.items()}
 
-    def validation(self) -> Iterator[Batch]:
+    def validation(self) -> Generator[Batch, None, None]:
         """Yield this rank's part of the validation windows, in batches of at most batch_size / ranks.
 
         Over all ranks every window comes once, and every snapshot after the first of its realisation is the target of
         at most one window (those at the end that fill no window are left out). Ranks may yield unequal numbers of
         batches, even none: add up sum and count, and reduce once after the loop.
         """
-        share = self.batch_size // self.world.size
-        starts = self._validation_starts[self.world.rank :: self.world.size]
-        for first in range(0, len(starts), share):
-            yield self._gather(starts[first : first + share])
-
-    def _gather(self, starts: np.ndarray) -> Batch:
-        index = torch.from_numpy(starts[:, None] + np.arange(self.window + 1))
-        return {name: array[index.to(array.device)] for name, array in self._fields.items()}
-
-
-def _read_split(
-    catalogue: Catalogue, realisations: Sequence[int], fields: Sequence[str]
-) -> tuple[list[int], float, dict[str, np.ndarray]]:
-    """Lengths of the realisations, interval [s], and fields (time of all realisations, component, nx, ny)."""
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in fields}
-    lengths, intervals = [], set()
-    for realisation in realisations:
-        with catalogue.open(realisation, verify=True) as shard:
-            lengths.append(shard.header.num_snapshots)
-            intervals.add(shard.header.snapshot_interval)
-            for name in fields:
-                parts[name].append(shard.read(name).astype(np.float32, copy=False))
-    if len(intervals) != 1:
-        raise DataError(
-            f"{catalogue.directory}: snapshot intervals differ between realisations: {sorted(intervals)};"
-            " record them alike"
+        own = np.arange(self.world.rank, self._validation.number, self.world.size)
+        starts = self._validation.first_snapshots(own)
+        return prefetched(
+            self._tensors(self._read(starts[first : first + self._share])) for first in range(0, len(own), self._share)
         )
-    return lengths, intervals.pop(), {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+    def _stretches(self, first: int) -> Iterator[_Stretch]:
+        sample_bytes = sum(math.prod(self.store.shape(name)) * self.store.dtype(name).itemsize for name in self.fields)
+        length = max(1, STRETCH_BYTES // (self._share * (self.window + 1) * sample_bytes))
+        num_batches = length * max(1, POSITIONS_AT_ONCE // (length * self._share))
+        own = self.world.rank * self._share + np.arange(self._share)
+        epoch = None
+        while True:
+            begins = self.batch_size * np.arange(first, first + num_batches)
+            positions = begins[:, None] + own
+            starts = self._training.first_snapshots(self._order.at(positions.ravel())).reshape(positions.shape)
+            epochs = (begins // self.num_windows).tolist()
+            for part in (slice(begin, begin + length) for begin in range(0, num_batches, length)):
+                if epochs[part][-1] != epoch:
+                    self.store.new_epoch()
+                    epoch = epochs[part][-1]
+                yield _Stretch(epochs[part], positions[part].ravel(), starts[part].ravel())
+            first += num_batches
+
+    def _load_stretch(self, stretch: _Stretch) -> Batch:
+        samples = self._read(stretch.starts)
+        if self._augment is not None:
+            samples = self._augment.apply(self._augment.draw(stretch.positions), samples)
+        batch = self._tensors(samples)
+        if self._filter_widths is not None:
+            widths = self._filter_widths[self._training.realisations(stretch.starts)]
+            batch["filter_width"] = torch.from_numpy(widths.astype(np.float32)).to(self.device)
+        return batch
+
+    def _read(self, starts: np.ndarray) -> dict[str, np.ndarray]:
+        """Windows that begin at these snapshots: field -> (windows x snapshots, *grid, c), float32."""
+        snapshots = (starts[:, None] + np.arange(self.window + 1)).ravel()
+        samples = {}
+        for name in self.fields:
+            stored = self._empty((len(snapshots), *self.store.shape(name)), self.store.dtype(name))
+            self.store.read(name, snapshots, stored)
+            samples[name] = _components_last(stored, FIELDS[name].rank)
+        return samples
+
+    def _empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        # Pinned memory is slow to get, so torch keeps what batches have left.
+        if self.device.type == "cuda":
+            return torch.empty(shape, dtype=getattr(torch, dtype.name), pin_memory=True).numpy()
+        return np.empty(shape, dtype)
+
+    def _tensors(self, samples: dict[str, np.ndarray]) -> Batch:
+        """The same as tensors on the device: field -> (windows, snapshots, c, *grid)."""
+        batch = {}
+        for name, values in samples.items():
+            tensor = torch.from_numpy(values).unflatten(0, (-1, self.window + 1)).movedim(-1, 2)
+            if self.memory_format == "contiguous":
+                # Copied by numpy: torch would start a pool of threads of its own for this one.
+                contiguous = self._empty(tuple(tensor.shape), values.dtype)
+                np.copyto(contiguous, tensor.numpy())
+                tensor = torch.from_numpy(contiguous)
+            batch[name] = tensor if self.device.type == "cpu" else tensor.to(self.device, non_blocking=True)
+        return batch
 
 
-def _window_starts(lengths: list[int], realisations: Sequence[int], window: int, stride: int) -> np.ndarray:
-    """Index, in the joined realisations, of the first snapshot of every window; none reaches over a border."""
-    starts, offset = [], 0
-    for realisation, length in zip(realisations, lengths, strict=True):
-        if length <= window:
+class _Windows:
+    """The windows of all realisations, one after the other; nothing is stored for each window."""
+
+    def __init__(self, store: Store, window: int, stride: int):
+        lengths = store.table.lengths
+        for short in np.flatnonzero(lengths <= window)[:1]:
             raise ConfigError(
-                f"realisation {realisation} has {length} snapshots, a window needs {window + 1};"
-                " shorten train.unrolled.snapshots or record longer"
+                f"realisation {store.table.realisations[short]} has {lengths[short]} snapshots, a window needs"
+                f" {window + 1}; shorten train.unrolled.snapshots or record longer"
             )
-        starts.append(offset + np.arange(0, length - window, stride))
-        offset += length
-    return np.concatenate(starts)
+        self._stride = stride
+        self._begins = np.cumsum(lengths) - lengths
+        numbers = -(-(lengths - window) // stride)
+        self._ends = np.cumsum(numbers)
+        self._before = self._ends - numbers
+        self.number = int(self._ends[-1])
+
+    def first_snapshots(self, windows: np.ndarray) -> np.ndarray:
+        """Number, in the store, of the first snapshot of each window; shape (n,), int64 in and out."""
+        index = np.searchsorted(self._ends, windows, side="right")
+        return self._begins[index] + self._stride * (windows - self._before[index])
+
+    def realisations(self, snapshots: np.ndarray) -> np.ndarray:
+        """Place, among the store's realisations, of each snapshot's; shape (n,), int64 in and out."""
+        return np.searchsorted(self._begins, snapshots, side="right") - 1
+
+
+def _components_last(stored: np.ndarray, rank: int) -> np.ndarray:
+    """(n, *grid, component...) as in the file to (n, *grid, c), float32, a symmetric tensor without its lower half."""
+    if rank == 0:
+        stored = stored[..., None]
+    elif rank == 2:
+        num_dims = stored.shape[-1]
+        upper = np.flatnonzero(np.triu(np.ones((num_dims, num_dims))))
+        stored = np.take(stored.reshape(*stored.shape[:-2], -1), upper, axis=-1)
+    return stored.astype(np.float32, copy=False)

@@ -1,135 +1,138 @@
-"""The stage prepare: filter, exact SGS stress and the host's commutator of every raw realisation, then statistics."""
+"""The stage prepare: filter, exact SGS stress and the host's commutator of every raw snapshot, then statistics.
 
-from collections.abc import Mapping
+The unit of work of a rank is a block of consecutive snapshots of one realisation. Every filter fills a directory of its
+own, prepared/ and prepared/filter-1, ..., in one pass over the fine data.
+"""
 
-import numpy as np
-import torch
+import shutil
+from bisect import bisect_left, bisect_right
+from pathlib import Path
 
-from hpcsurrogate.core.config import Experiment
-from hpcsurrogate.core.errors import ConfigError, DataError
+from hpcsurrogate.core.config import Experiment, Filter
+from hpcsurrogate.core.errors import ConfigError
+from hpcsurrogate.core.fields import FIELDS
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
-from hpcsurrogate.core.provenance import digest
-from hpcsurrogate.data.catalogue import Catalogue, CatalogueEntry, catalogue_shard, clear_shards, shard_name
-from hpcsurrogate.data.record import require_work_for_every_rank
-from hpcsurrogate.data.shards import ShardHeader, ShardReader, ShardWriter
-from hpcsurrogate.data.statistics import Moments, summarise
+from hpcsurrogate.data.catalogue import Catalogue
+from hpcsurrogate.data.coarse_shards import CoarseShards, Unit
+from hpcsurrogate.data.progress import Progress, blocks, unit_digest
+from hpcsurrogate.data.statistics import FILE_NAME as STATISTICS
+from hpcsurrogate.data.statistics import summarise
 from hpcsurrogate.parallel.world import World
-from hpcsurrogate.physics.coarse_graining import CoarseGraining
-from hpcsurrogate.physics.grid import Grid
-from hpcsurrogate.physics.hosts import make_host
 
 log = get_logger("prepare")
 
-FIELD_NAMES = ("velocity", "commutator", "sgs_force", "sgs_stress")
+
+class Target:
+    """One filter, the directory that it fills, and what lies there already.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    config : core.config.Filter
+    directory : Path
+    world : World
+    """
+
+    def __init__(self, experiment: Experiment, config: Filter, directory: Path, world: World):
+        self.config, self.directory, self.progress = config, directory, Progress(directory, world)
+        self.kept: frozenset[str] = frozenset()
+        settings = [experiment.name, experiment.flow, experiment.host, config, experiment.prepare.compression]
+        self._settings = unit_digest(settings)
+
+    def digest(self, unit: Unit) -> str:
+        """Digest of all that decides the contents of a shard."""
+        fine = [[shard.first_snapshot, shard.sha256] for shard in unit.fine]
+        return unit_digest([self._settings, unit.realisation, unit.block.start, unit.block.stop, fine])
+
+    def resume(self, units: list[Unit]) -> None:
+        """Keep the shards that are as they should be, and remove all other files; collective."""
+        self.kept = self.progress.resume([{unit.name: self.digest(unit)} for unit in units])
+
+    def lacks(self, unit: Unit) -> bool:
+        """Whether the shard of a unit must be made."""
+        return unit.name not in self.kept
 
 
 def run_prepare(experiment: Experiment, paths: RunPaths, world: World) -> None:
     """Coarse-grain raw/ into prepared/: velocity, commutator, sgs_force and sgs_stress on the host's points.
 
-    Calculated in float64, stored in float32. Writes prepared/realisation-0003.hdf5, catalogue.json and statistics.json.
+    Calculated in float64, stored in float32. Writes prepared/realisation-0003-000128.hdf5, ..., catalogue.json and
+    statistics.json; for prepare.more_filters the same into prepared/filter-1, ... Three-dimensional data get no
+    commutator. An attempt that follows an interrupted one prepares only what is missing.
 
     Parameters
     ----------
     experiment : Experiment
     paths : RunPaths
-    world : World    the realisations are spread over its ranks; all ranks must call this
+    world : World    blocks of snapshots are spread over its ranks; all ranks must call this
 
     Raises
     ------
-    ConfigError    if prepare.split names a realisation that was not recorded, or there are more ranks than realisations
-    DataError      if a raw shard differs from its catalogue, or a channel is constant or not finite, naming it
+    ConfigError    if prepare.split names a realisation that was not recorded
+    DataError      if a raw shard differs from its catalogue, or a component is constant or not finite, naming it
 
     Notes
     -----
-    The shards and statistics are the same for any number of ranks (tests/parallel/test_data_room.py).
+    The shards and statistics are the same for any number of ranks (tests/parallel/test_data_room.py) and after an
+    interruption; memory does not depend on the number of snapshots (tests/unit/data/test_record_prepare.py).
     """
-    raw = Catalogue.read(paths.raw)
+    raw = Catalogue.read(paths.raw, world)
     _require_split(experiment, raw)
-    require_work_for_every_rank(world, len(raw.entries))
-    if world.rank == 0:
-        clear_shards(paths.prepared)
-        paths.statistics.unlink(missing_ok=True)
-    world.barrier()
-    entries: list[CatalogueEntry] = []
-    moments: dict[int, dict[str, Moments]] = {}
-    for realisation in world.share(raw.realisations):
-        entry, moments[realisation] = _prepare_realisation(experiment, paths, raw, realisation)
-        entries.append(entry)
-    gathered = world.allgather((entries, moments))
-    if world.rank == 0:
-        _write_summaries(experiment, paths, gathered)
+    if len(experiment.flow.domain) == 3:
+        log.info("three dimensions: no commutator, because there is no three-dimensional host solver")
+    targets = _targets(experiment, paths, world)
+    units = _units(experiment, raw)
+    for target in targets:
+        target.resume(units)
+    coarse = CoarseShards(experiment, raw)
+    for unit in world.share([unit for unit in units if any(target.lacks(unit) for target in targets)]):
+        _prepare(unit, [target for target in targets if target.lacks(unit)], coarse)
+    for target in targets:
+        _write_summaries(experiment, target, world)
     world.barrier()
 
 
-def _write_summaries(
-    experiment: Experiment, paths: RunPaths, gathered: list[tuple[list[CatalogueEntry], dict[int, dict[str, Moments]]]]
-) -> None:
-    by_realisation = {number: moments for _, of_rank in gathered for number, moments in of_rank.items()}
-    statistics = summarise(by_realisation[number] for number in sorted(experiment.prepare.split.train))
-    Catalogue(paths.prepared, [entry for of_rank, _ in gathered for entry in of_rank]).write()
-    statistics.write(paths.statistics)
-    scales = (statistics.velocity_rms, statistics.commutator_rms, statistics.sgs_force_rms)
-    log.info("%d realisations in %s", len(by_realisation), paths.prepared)
-    log.info("rms of a component: velocity %.3g m/s, commutator %.3g m/s^2, SGS force %.3g m/s^2", *scales)
+def _targets(experiment: Experiment, paths: RunPaths, world: World) -> list[Target]:
+    """The filters with their directories; those of filters that are no longer asked for are removed."""
+    filters = (experiment.prepare.filter, *experiment.prepare.more_filters)
+    directories = [paths.prepared, *(paths.prepared / f"filter-{number}" for number in range(1, len(filters)))]
+    if world.rank == 0:
+        for directory in set(paths.prepared.glob("filter-[0-9]*")) - set(directories):
+            shutil.rmtree(directory)
+    return [
+        Target(experiment, config, directory, world) for config, directory in zip(filters, directories, strict=True)
+    ]
 
 
-def _prepare_realisation(
-    experiment: Experiment, paths: RunPaths, raw: Catalogue, realisation: int
-) -> tuple[CatalogueEntry, dict[str, Moments]]:
-    path = paths.prepared / shard_name(realisation)
-    moments: dict[str, Moments] = {}
-    with raw.open(realisation, verify=True) as fine:
-        graining = _coarse_graining(experiment, fine.header.grid_shape)
-        header = _header(experiment, fine.header, graining)
-        with ShardWriter(path, header, FIELD_NAMES) as shard:
-            for index in range(header.num_snapshots):
-                values = _coarse_grain(graining, fine, index)
-                shard.append(values)
-                for name in FIELD_NAMES:
-                    new = Moments.of(values[name])
-                    moments[name] = moments[name].merge(new) if name in moments else new
-    log.info("realisation %d: %d snapshots", realisation, header.num_snapshots)
-    return catalogue_shard(path), moments
+def _units(experiment: Experiment, raw: Catalogue) -> list[Unit]:
+    units = []
+    for entry in map(raw.entry, raw.realisations):
+        starts = [shard.first_snapshot for shard in entry.shards]
+        for block in blocks(entry.num_snapshots, experiment.prepare.snapshots_per_shard):
+            fine = entry.shards[bisect_right(starts, block.start) - 1 : bisect_left(starts, block.stop)]
+            units.append(Unit(entry.realisation, block, fine))
+    return units
 
 
-def _coarse_grain(graining: CoarseGraining, fine: ShardReader, index: int) -> Mapping[str, np.ndarray]:
-    """All fields of one snapshot, (component, nx, ny), float32."""
-    velocity = fine.snapshot("velocity", index)
-    if not np.isfinite(velocity).all():
-        raise DataError(f"{fine.path}: velocity of snapshot {index} holds NaN or infinity; run simulate again")
-    fine_bcxy = torch.from_numpy(velocity).to(torch.float64)[None]
-    with torch.no_grad():
-        fields = graining.fields(fine_bcxy)
-    values = {name: fields[name][0].to(torch.float32).numpy() for name in FIELD_NAMES}
-    for name, array in values.items():
-        if not np.isfinite(array).all():
-            raise DataError(
-                f"{fine.path}: {name} of snapshot {index} is not finite in float32; rescale the flow's units"
-            )
-    return values
+def _prepare(unit: Unit, targets: list[Target], coarse: CoarseShards) -> None:
+    paths = [target.directory / unit.name for target in targets]
+    moments = coarse.write(unit, [(target.config, path) for target, path in zip(targets, paths, strict=True)])
+    for target, path, of_shard in zip(targets, paths, moments, strict=True):
+        target.progress.add(path, target.digest(unit), of_shard)
+    log.info("realisation %d: snapshots %d to %d", unit.realisation, unit.block[0], unit.block[-1])
 
 
-def _coarse_graining(experiment: Experiment, fine_shape: tuple[int, int]) -> CoarseGraining:
-    flow = experiment.flow
-    host = make_host(experiment.host, flow, dtype=torch.float64)
-    return CoarseGraining(flow, Grid(fine_shape, flow.domain, dtype=torch.float64), host, experiment.prepare.filter)
-
-
-def _header(experiment: Experiment, fine: ShardHeader, graining: CoarseGraining) -> ShardHeader:
-    return ShardHeader(
-        dataset_name=experiment.name,
-        realisation=fine.realisation,
-        num_snapshots=fine.num_snapshots,
-        snapshot_interval=fine.snapshot_interval,
-        grid_shape=graining.host.grid.shape,
-        domain=fine.domain,
-        layout=graining.host.layout,
-        filter_kind=experiment.prepare.filter.kind,
-        filter_width=graining.widths,
-        parameters=fine.parameters,
-        configuration=digest([fine.configuration, experiment.host, experiment.prepare.filter]),
-    )
+def _write_summaries(experiment: Experiment, target: Target, world: World) -> None:
+    shards = target.progress.gather()
+    if world.rank != 0:
+        return
+    train = [shard.moments for shard in shards if shard.record.realisation in experiment.prepare.split.train]
+    statistics = summarise(train, len(experiment.flow.domain))
+    Catalogue.from_shards(target.directory, [shard.record for shard in shards]).write()
+    statistics.write(target.directory / STATISTICS)
+    scales = (f"{name} {of.component_rms:.3g} {FIELDS[name].unit}" for name, of in statistics.fields.items())
+    log.info("%s: %d shards; rms of a component: %s", target.directory, len(shards), ", ".join(scales))
 
 
 def _require_split(experiment: Experiment, raw: Catalogue) -> None:

@@ -15,7 +15,7 @@ from hpcsurrogate.evaluate.apriori import ClosureScores, Samples, fit_constant, 
 from hpcsurrogate.models.build import load_weights
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.physics.closures import make_classical
-from hpcsurrogate.physics.coarse_graining import filter_widths
+from hpcsurrogate.physics.filter_widths import filter_widths
 from hpcsurrogate.physics.hosts import AnyHost, make_host
 
 BATCH_SIZE = 16
@@ -51,14 +51,14 @@ class PreparedSamples:
     def __iter__(self) -> Iterator[Samples]:
         grid = self.host.grid
         for realisation in self.realisations:
-            with self.catalogue.open(realisation) as shard:
-                if (shard.header.grid_shape, shard.header.layout) != (grid.shape, self.host.layout):
+            with self.catalogue.open(realisation) as recorded:
+                if (recorded.header.grid_shape, recorded.header.layout) != (grid.shape, self.host.layout):
                     raise DataError(
-                        f"{shard.path}: {shard.header.layout} on {shard.header.grid_shape}, the host is "
+                        f"{recorded.path}: {recorded.header.layout} on {recorded.header.grid_shape}, the host is "
                         f"{self.host.layout} on {grid.shape}; run prepare again"
                     )
-                for start in range(0, shard.header.num_snapshots, BATCH_SIZE):
-                    fields = (shard.read(name, start, start + BATCH_SIZE) for name in Samples._fields)
+                for start in range(0, recorded.header.num_snapshots, BATCH_SIZE):
+                    fields = (recorded.read(name, start, start + BATCH_SIZE) for name in Samples._fields)
                     yield Samples(*(torch.from_numpy(field).to(grid.device, grid.dtype) for field in fields))
 
 

@@ -23,7 +23,7 @@ from hpcsurrogate.core.metadata import (
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.core.provenance import digest, provenance
 from hpcsurrogate.data.catalogue import FILE_NAME, Catalogue
-from hpcsurrogate.physics.coarse_graining import filter_widths
+from hpcsurrogate.physics.filter_widths import filter_widths
 from hpcsurrogate.physics.hosts import AnyHost
 
 SNAPSHOTS_AT_ONCE = 16
@@ -51,8 +51,8 @@ def describe_artifact(
     return ArtifactMetadata(
         name=experiment.name,
         kind="grid",
-        inputs=(_port("velocity", host.layout),),
-        outputs=(_port(experiment.train.apriori.target, host.layout),),
+        inputs=(_port("velocity", host),),
+        outputs=(_port(experiment.train.apriori.target, host),),
         dtype="float32",
         # One number for both axes: the width whose square is the area that the filter averages over.
         filter=FilterDescription(kind=experiment.prepare.filter.kind, width=math.sqrt(widths[0] * widths[1])),
@@ -89,9 +89,9 @@ def measure_validity(catalogue: Catalogue, realisations: tuple[int, ...], host: 
     """
     speeds, gradients = [], []
     for realisation in realisations:
-        with catalogue.open(realisation) as shard:
-            for start in range(0, shard.header.num_snapshots, SNAPSHOTS_AT_ONCE):
-                snapshots = shard.read("velocity", start, start + SNAPSHOTS_AT_ONCE)
+        with catalogue.open(realisation) as recorded:
+            for start in range(0, recorded.header.num_snapshots, SNAPSHOTS_AT_ONCE):
+                snapshots = recorded.read("velocity", start, start + SNAPSHOTS_AT_ONCE)
                 velocity = torch.from_numpy(snapshots).to(host.grid.dtype)
                 speeds.append(_extremes(host.operators.vector_to_centre(velocity).square().sum(1).sqrt()))
                 gradients.append(_extremes(_gradient_magnitude(host, velocity)))
@@ -112,6 +112,7 @@ def _range(extremes: list[tuple[float, float]]) -> tuple[float, float]:
     return float(lowest.min()), float(highest.max())
 
 
-def _port(name: str, layout: str) -> FieldPort:
+def _port(name: str, host: AnyHost) -> FieldPort:
     field = FIELDS[name]
-    return FieldPort(field=name, unit=field.unit, components=field.components, layout=layout)
+    components = field.components_in(len(host.grid.shape))
+    return FieldPort(field=name, unit=field.unit, components=components, layout=host.layout)

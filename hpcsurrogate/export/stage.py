@@ -55,5 +55,5 @@ def run_export(experiment: Experiment, paths: RunPaths) -> None:
 
 def _golden_input(catalogue: Catalogue, realisation: int) -> Tensor:
     """The last snapshot of a realisation that training has not seen; whole, since a crop is not periodic."""
-    with catalogue.open(realisation, verify=True) as shard:
-        return torch.from_numpy(shard.snapshot("velocity", -1)).to(torch.float32).unsqueeze(0)
+    with catalogue.open(realisation, verify=True) as recorded:
+        return torch.from_numpy(recorded.snapshot("velocity", -1)).to(torch.float32).unsqueeze(0)

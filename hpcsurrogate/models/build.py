@@ -10,6 +10,7 @@ from hpcsurrogate.core.config import CnnModel, Experiment, Flow, Host, Model
 from hpcsurrogate.core.errors import ConfigError, DataError, ModelRefusedError
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.models.cnn import PeriodicCnn
+from hpcsurrogate.models.features import PrincipalPatches, ScalarChannels
 from hpcsurrogate.models.quadratic_stencil import QuadraticStencilNet
 
 
@@ -43,7 +44,13 @@ def build_model(model: Model, host: Host, flow: Flow, scales: Scales | None) -> 
     """
     if isinstance(model, CnnModel):
         velocity_scale, force_scale = (1.0, 1.0) if scales is None else (scales.velocity_rms, scales.commutator_rms)
-        return PeriodicCnn(model.channels, model.hidden_layers, model.kernel_size, velocity_scale, force_scale)
+        patches = model.principal_components and PrincipalPatches(
+            model.principal_components.patch, model.principal_components.components
+        )
+        scalars = ScalarChannels(model.scalars) if model.scalars else None
+        return PeriodicCnn(
+            model.channels, model.hidden_layers, model.kernel_size, velocity_scale, force_scale, patches, scalars
+        )
     if host.kind != "finite_volume":
         raise ConfigError(
             "train.model.kind: quadratic_stencil needs a finite_volume host (staggered velocities); "

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hpcsurrogate.models.features import PrincipalPatches, ScalarChannels
+
 
 class PeriodicCnn(nn.Module):
     """Convolutions with tanh between them, periodic, any layout.
@@ -15,6 +17,8 @@ class PeriodicCnn(nn.Module):
     kernel_size : int         odd
     velocity_scale : float    root mean square of a velocity component of the training data [m/s]
     force_scale : float       root mean square of a component of the target [m/s^2]
+    patches : PrincipalPatches or None    what the first layer sees instead of the velocity
+    scalars : ScalarChannels or None      what it sees beside that
 
     Notes
     -----
@@ -23,10 +27,19 @@ class PeriodicCnn(nn.Module):
     """
 
     def __init__(
-        self, channels: int, hidden_layers: int, kernel_size: int, velocity_scale: float = 1.0, force_scale: float = 1.0
+        self,
+        channels: int,
+        hidden_layers: int,
+        kernel_size: int,
+        velocity_scale: float = 1.0,
+        force_scale: float = 1.0,
+        patches: PrincipalPatches | None = None,
+        scalars: ScalarChannels | None = None,
     ):
         super().__init__()
-        widths = [2, *[channels] * hidden_layers, 2]
+        self.patches, self.scalars = patches, scalars
+        num_inputs = (2 if patches is None else len(patches.offsets)) + (0 if scalars is None else len(scalars.names))
+        widths = [num_inputs, *[channels] * hidden_layers, 2]
         self.halo = kernel_size // 2
         self.layers = nn.ModuleList(
             nn.Conv2d(before, after, kernel_size) for before, after in zip(widths[:-1], widths[1:], strict=True)
@@ -34,9 +47,14 @@ class PeriodicCnn(nn.Module):
         self.register_buffer("velocity_scale", torch.tensor(velocity_scale))
         self.register_buffer("force_scale", torch.tensor(force_scale))
 
-    def forward(self, velocity: Tensor) -> Tensor:
-        """Acceleration (b, 2, nx, ny) [m/s^2] of a velocity (b, 2, nx, ny) [m/s]."""
-        features = velocity / self.velocity_scale
+    def forward(self, velocity: Tensor, filter_width: Tensor | None = None) -> Tensor:
+        """Acceleration (b, 2, nx, ny) [m/s^2] of a velocity (b, 2, nx, ny) [m/s].
+
+        `filter_width` (b,) [m] is that of each sample while training on several; else the network's own counts.
+        """
+        features = velocity / self.velocity_scale if self.patches is None else self.patches(velocity)
+        if self.scalars is not None:
+            features = self.scalars(features, velocity, filter_width)
         halo = [self.halo] * 4
         for i, layer in enumerate(self.layers):
             if i > 0:

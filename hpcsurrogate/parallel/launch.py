@@ -119,11 +119,14 @@ def find_mpirun() -> str:
 
 
 def launcher_environment(ranks: int, threads_per_rank: int = 1) -> dict[str, str]:
-    """The environment for the launcher: this one, the promised world size, threads, and what Open MPI wants of root."""
+    """The environment for the launcher: this one, the promised world size, threads, and settings of Open MPI."""
     environment = dict(os.environ)
     environment[PROMISED_RANKS] = str(ranks)
     environment["OMP_NUM_THREADS"] = str(threads_per_rank)
     environment.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads of one rank starve another
+    # Open MPI's one-sided component for UCX prints an error for every window where UCX finds no network that it likes;
+    # the components `sm` (one node) and `rdma` serve instead. A site that wants UCX sets the variable itself.
+    environment.setdefault("OMPI_MCA_osc", "^ucx")
     if os.geteuid() == 0:
         environment["OMPI_ALLOW_RUN_AS_ROOT"] = "1"
         environment["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1"

@@ -5,13 +5,14 @@ A process that no launcher started is a world of its own and never imports mpi4p
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
-from hpcsurrogate.core.errors import RankLostError
+from hpcsurrogate.core.errors import HpcsurrogateError, RankLostError
 from hpcsurrogate.parallel.launch import PROMISED_RANKS
 
 Item = TypeVar("Item")
@@ -26,12 +27,21 @@ _REMEDY = (
 
 @dataclass(frozen=True)
 class World:
-    """The ranks that work together. `World()` is a process alone; its `comm` is None."""
+    """The ranks that work together. `World()` is a process alone; its `comm` and `node` are None.
+
+    Attributes
+    ----------
+    rank, size : int [-]                among all ranks
+    local_rank, local_size : int [-]    among the ranks of this node, which can share memory
+    comm, node : MPI communicators      of all ranks, of the ranks of this node
+    """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     comm: Any = None
+    local_size: int = 1
+    node: Any = None
 
     def barrier(self) -> None:
         """Wait until all ranks are here."""
@@ -45,6 +55,10 @@ class World:
     def allgather(self, obj: Any) -> list:
         """Return the objects of all ranks, in rank order, on every rank."""
         return [obj] if self.comm is None else self.comm.allgather(obj)
+
+    def gather(self, obj: Any) -> list:
+        """Return the objects of all ranks, in rank order, on rank 0; an empty list on the others."""
+        return [obj] if self.comm is None else self.comm.gather(obj, root=0) or []
 
     def sum(self, array: np.ndarray) -> np.ndarray:
         """Sum an array over the ranks, element by element.
@@ -69,6 +83,34 @@ class World:
     def share(self, items: Sequence[Item]) -> list[Item]:
         """Return every size-th item from `rank` on; together the ranks hold each item once."""
         return list(items[self.rank :: self.size])
+
+    @contextmanager
+    def failing_together(self) -> Iterator[None]:
+        """A block that fails on every rank if it fails on one; collective at its end, not within it.
+
+        Raises
+        ------
+        HpcsurrogateError or OSError    the error of the lowest rank that failed, on every rank, one of ours with that
+                                        number as `from_rank`; other exceptions leave the block where they are raised
+                                        and end all ranks as any uncaught exception does
+
+        Notes
+        -----
+        Every rank gets the same line (tests/parallel/test_engine_world.py). The block must hold no collective call:
+        a rank that failed would not make it.
+        """
+        error = None
+        try:
+            yield
+        except (HpcsurrogateError, OSError) as caught:
+            if self.comm is None:
+                raise
+            error = caught
+        for rank, failed in enumerate(self.allgather(error)):
+            if isinstance(failed, HpcsurrogateError):
+                failed.from_rank = rank
+            if failed is not None:
+                raise failed from error
 
     def abort(self, exit_code: int) -> None:
         """End all ranks at once with this exit code; a process alone just returns from here and ends itself."""
@@ -95,10 +137,8 @@ def get_world() -> World:
     for variable, promised in promises.items():
         if promised is not None and promised != comm.size:
             raise RankLostError(f"{variable} promises {promised} ranks, MPI sees {comm.size}; {_REMEDY}")
-    local = comm.Split_type(MPI.COMM_TYPE_SHARED)
-    world = World(comm.rank, comm.size, local.rank, comm)
-    local.Free()
-    return world
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    return World(comm.rank, comm.size, node.rank, comm, node.size, node)
 
 
 def promised_sizes(environment: Mapping[str, str]) -> dict[str, int | None]:

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from hpcsurrogate.core.config import Flow, KolmogorovForcing, NoForcing
 from hpcsurrogate.core.errors import ConfigError
-from hpcsurrogate.physics.coarse_graining import LOCATIONS
-from hpcsurrogate.physics.grid import Grid
+from hpcsurrogate.physics.grid import Grid, velocity_offset
 
 
 class Wave(NamedTuple):
@@ -59,13 +58,13 @@ class StreamWaves:
 
     def velocity(self, grid: Grid, layout: str) -> Tensor:
         """Velocity at its points of a "collocated" or "staggered" layout, shape (1, 2, nx, ny) [m/s]."""
-        u, _ = self.velocity_at(*grid.coordinates(LOCATIONS[layout]["u"]))
-        _, v = self.velocity_at(*grid.coordinates(LOCATIONS[layout]["v"]))
+        u, _ = self.velocity_at(*grid.coordinates(velocity_offset(layout, 0, 2)))
+        _, v = self.velocity_at(*grid.coordinates(velocity_offset(layout, 1, 2)))
         return torch.stack((u, v))[None]
 
     def advection(self, grid: Grid, layout: str) -> Tensor:
         """-(u . grad) u at the velocity's points, pressure not included, shape (1, 2, nx, ny) [m/s^2]."""
-        at_u, at_v = (grid.coordinates(LOCATIONS[layout][name]) for name in ("u", "v"))
+        at_u, at_v = (grid.coordinates(velocity_offset(layout, component, 2)) for component in (0, 1))
         u, v = self.velocity_at(*at_u)
         along_x = -(u * self.derivative(*at_u, 1, 1) + v * self.derivative(*at_u, 0, 2))
         u, v = self.velocity_at(*at_v)

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from hpcsurrogate.core.config import FiniteVolumeHost, Flow, Host, SpectralHost
+from hpcsurrogate.core.errors import ConfigError
 from hpcsurrogate.physics.finite_volume import Closure, FiniteVolumeSolver
 from hpcsurrogate.physics.grid import Grid
+from hpcsurrogate.physics.projection import DivergenceProjection
 from hpcsurrogate.physics.spectral import SpectralSolver
 from hpcsurrogate.physics.stress_operators import SpectralOperators, StaggeredOperators
 
@@ -64,6 +66,27 @@ class CollocatedHost:
         return self.solver.vorticity(self.encode(velocity_bcxy))
 
 
+class HostPoints:
+    """What filtering needs to know of a host that has no solver yet: where its velocity lies and how it is projected.
+
+    Parameters
+    ----------
+    config : core.config.Host     kind and order
+    grid : Grid                   of two or three dimensions
+
+    Notes
+    -----
+    `project` is the solver's own in two dimensions, but that a spectral solver also takes out the mean and, under its
+    2/3 rule, the highest third of the modes (tests/physics/test_projection.py).
+    """
+
+    def __init__(self, config: Host, grid: Grid):
+        self.grid = grid
+        staggered = isinstance(config, FiniteVolumeHost)
+        self.layout = StaggeredHost.layout if staggered else CollocatedHost.layout
+        self.project = DivergenceProjection(grid, config.order if staggered else None)
+
+
 AnyHost = StaggeredHost | CollocatedHost
 
 
@@ -81,9 +104,23 @@ def make_host(
 
     Raises
     ------
-    ConfigError    if the grid does not resolve the forcing
+    ConfigError    if the grid does not resolve the forcing, or is three-dimensional
     """
+    if len(config.grid) != 2:
+        raise ConfigError(
+            f"host.grid: {config.grid} has {len(config.grid)} axes, but the host solvers are two-dimensional; "
+            "three-dimensional data end at the stage prepare"
+        )
     grid = Grid(config.grid, flow.domain, dtype, device)
     if isinstance(config, FiniteVolumeHost):
         return StaggeredHost(config, flow, grid)
     return CollocatedHost(config, flow, grid)
+
+
+def make_host_points(
+    config: Host, flow: Flow, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+) -> AnyHost | HostPoints:
+    """What `CoarseGraining` filters for: the host where there is a solver, in three dimensions its points alone."""
+    if len(config.grid) == 2:
+        return make_host(config, flow, dtype, device)
+    return HostPoints(config, Grid(config.grid, flow.domain, dtype, device))

@@ -1,7 +1,10 @@
 """What the sections of an experiment promise each other: found in milliseconds, before hours of simulation."""
 
-from hpcsurrogate.core.config import DnsSource, Experiment, FiniteVolumeHost
+from hpcsurrogate.core.config import Augmentation, CnnModel, DnsSource, Experiment, Filter, FiniteVolumeHost
 from hpcsurrogate.core.errors import ConfigError
+from hpcsurrogate.physics.filter_widths import filter_widths
+
+STAGES_OF_ANY_DIMENSION = ("simulate", "prepare")
 
 
 def check_consistency(experiment: Experiment) -> None:
@@ -11,12 +14,46 @@ def check_consistency(experiment: Experiment) -> None:
     ------
     ConfigError    naming the keys that do not fit together, and what to change
     """
+    _check_dimensions(experiment)
     _check_ranks(experiment)
-    _check_filter(experiment)
+    _check_filters(experiment)
+    if isinstance(experiment.train.model, CnnModel):
+        _check_cnn(experiment, experiment.train.model)
+    _check_augmentation(experiment)
     if isinstance(experiment.simulate, DnsSource):
         _check_realisations(experiment, experiment.simulate)
         _check_grids(experiment, experiment.simulate)
         _check_times(experiment, experiment.simulate)
+
+
+def require_two_dimensions(experiment: Experiment, stage: str) -> None:
+    """Check that a stage can take the experiment's number of dimensions.
+
+    Raises
+    ------
+    ConfigError    if the flow is three-dimensional and the stage needs a host solver, which is two-dimensional
+    """
+    if len(experiment.flow.domain) == 3 and stage not in STAGES_OF_ANY_DIMENSION:
+        raise ConfigError(
+            f"flow.domain: three-dimensional, but the stage {stage} needs a host solver, and those are two-dimensional "
+            "so far; end with the stage prepare (run --until prepare)"
+        )
+
+
+def _check_dimensions(experiment: Experiment) -> None:
+    num_dims = len(experiment.flow.domain)
+    source = experiment.simulate
+    if isinstance(source, DnsSource) and num_dims != 2:
+        raise ConfigError(
+            f"simulate.kind: dns is two-dimensional, but flow.domain has {num_dims} lengths; give two, or kind: well"
+        )
+    grids = {"host.grid": experiment.host.grid}
+    for index, contender in enumerate(experiment.couple.contenders):
+        if contender.host is not None:
+            grids[f"couple.contenders.{index}.host.grid"] = contender.host.grid
+    for key, grid in grids.items():
+        if len(grid) != num_dims:
+            raise ConfigError(f"{key}: {list(grid)} has {len(grid)} axes, but flow.domain has {num_dims} lengths")
 
 
 def _check_ranks(experiment: Experiment) -> None:
@@ -34,9 +71,52 @@ def _check_ranks(experiment: Experiment) -> None:
             )
 
 
-def _check_filter(experiment: Experiment) -> None:
-    if experiment.prepare.filter.kind == "face_average" and not isinstance(experiment.host, FiniteVolumeHost):
-        raise ConfigError("prepare.filter.kind: face_average is for a finite_volume host; take sharp, gaussian or box")
+def _check_filters(experiment: Experiment) -> None:
+    """Every filter fits the host, and no two are the same: a face average, as wide as the cell, can come only once."""
+    host = experiment.host
+    spacing = [length / points for length, points in zip(experiment.flow.domain, host.grid, strict=True)]
+    seen: dict[str, tuple[Filter, tuple[float, ...]]] = {}
+    filters = {f"prepare.more_filters.{i}": config for i, config in enumerate(experiment.prepare.more_filters)}
+    for key, config in {"prepare.filter": experiment.prepare.filter, **filters}.items():
+        if config.kind == "face_average" and not isinstance(host, FiniteVolumeHost):
+            raise ConfigError(f"{key}.kind: face_average is for a finite_volume host; take sharp, gaussian or box")
+        widths = filter_widths(config, spacing, key)
+        for earlier, (other, other_widths) in seen.items():
+            equal = all(abs(a / b - 1) < 1e-9 for a, b in zip(widths, other_widths, strict=True))
+            if equal and config.kind == other.kind:
+                raise ConfigError(f"{key}: the same {config.kind} filter of the same width as {earlier}; leave it out")
+        seen[key] = config, widths
+
+
+def _check_cnn(experiment: Experiment, model: CnnModel) -> None:
+    if "filter_width" in model.scalars and not experiment.prepare.more_filters:
+        raise ConfigError(
+            "train.model.scalars: filter_width is the same in all data without prepare.more_filters; "
+            "add filters there or leave it out"
+        )
+    if "reynolds_number" in model.scalars and experiment.flow.viscosity == 0:
+        raise ConfigError("train.model.scalars: reynolds_number does not exist at flow.viscosity: 0; leave it out")
+    turns = experiment.train.apriori.augmentation != Augmentation()
+    if "filter_width" in model.scalars and turns and experiment.flow.forcing.kind != "none":
+        # What the force adds to the commutator does not turn with the flow, and is known for the host's filter alone.
+        raise ConfigError(
+            "train.apriori.augmentation: with train.model.scalars: filter_width only for a flow without forcing; "
+            "leave one of them out"
+        )
+    patches = model.principal_components
+    if patches is not None and patches.components > 2 * patches.patch**2:
+        raise ConfigError(
+            f"train.model.principal_components.components: {patches.components} is more than the "
+            f"{2 * patches.patch**2} velocity components in a patch of {patches.patch} x {patches.patch} points"
+        )
+
+
+def _check_augmentation(experiment: Experiment) -> None:
+    apriori = experiment.train.apriori
+    if apriori.augmentation.galilean:
+        from hpcsurrogate.data.augment import require_invariant_target  # here, because it loads torch
+
+        require_invariant_target(apriori.augmentation, [apriori.target])
 
 
 def _check_realisations(experiment: Experiment, source: DnsSource) -> None:

@@ -16,7 +16,7 @@ from hpcsurrogate.core.yaml_loader import dump_experiment, load_experiment
 from hpcsurrogate.parallel.launch import run_ranks
 from hpcsurrogate.parallel.world import World, get_world
 from hpcsurrogate.pipeline import records
-from hpcsurrogate.pipeline.consistency import check_consistency
+from hpcsurrogate.pipeline.consistency import check_consistency, require_two_dimensions
 from hpcsurrogate.pipeline.lock import run_lock
 from hpcsurrogate.pipeline.stages import STAGES, Stage, stage_index
 
@@ -48,7 +48,7 @@ def execute_stage(name: str, experiment: Experiment, world: World, locked: bool 
     Raises
     ------
     DataError      if the stage before is not done, or was done with another configuration
-    ConfigError    if another process works in the run directory
+    ConfigError    if another process works in the run directory, or the stage cannot take a three-dimensional flow
     HpcsurrogateError    whatever the stage itself raises; its record then says that it was interrupted
     """
     import torch  # here, so that a run with nothing to do answers at once
@@ -57,6 +57,7 @@ def execute_stage(name: str, experiment: Experiment, world: World, locked: bool 
     # program wait for each other far longer than they compute.
     torch.set_num_threads(experiment.threads_per_rank)
     position = stage_index(name)
+    require_two_dimensions(experiment, name)
     stage, paths = STAGES[position], RunPaths(experiment.run_dir)
     lock = nullcontext() if locked or world.rank else run_lock(paths)
     with lock:
@@ -103,7 +104,8 @@ def run_pipeline(
 
     Raises
     ------
-    ConfigError    if started under several ranks, if `start` comes after `until`, or like `load_experiment`
+    ConfigError    if started under several ranks, if `start` comes after `until`, if a three-dimensional flow is to go
+                   further than prepare, or like `load_experiment`
     DataError      if a stage before `start` is not up to date
     HpcsurrogateError    of the class whose exit code a failed stage gave
     """
@@ -116,6 +118,7 @@ def run_pipeline(
     last = stage_index(until) if until else len(STAGES) - 1
     if first > last:
         raise errors.ConfigError(f"--from {start} comes after --until {until}")
+    require_two_dimensions(experiment, STAGES[last].name)
     with nullcontext() if dry_run else run_lock(paths):
         _require_done(STAGES[:first], experiment, paths)
         if not dry_run:

@@ -41,13 +41,20 @@ class Stage:
     progress: tuple[str, ...] = ()
 
     def output_files(self, paths: RunPaths) -> list[Path]:
-        """Return the files there are now under the stage's outputs, sorted; a missing file is simply not among them."""
+        """Return the files there are now under the stage's outputs, sorted; a missing file is simply not among them.
+
+        What is hidden, or lies in a hidden folder, is a stage's own business.
+        """
         files: list[Path] = []
         for name in self.outputs:
             path: Path = getattr(paths, name)
             found = path.rglob("*") if path.is_dir() else [path]
-            files += [file for file in found if file.is_file() and not file.name.startswith(".")]
+            files += [file for file in found if file.is_file() and not _is_hidden(file.relative_to(path))]
         return sorted(files)
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 # The rooms are imported when their stage runs, so that a help text or a dry run need not load torch.
@@ -105,7 +112,14 @@ def _report(experiment: Experiment, paths: RunPaths, world: World) -> None:
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("simulate", "record fine data", ("seed", "flow", "simulate"), ("raw",), _simulate, on_ranks=True),
+    Stage(
+        "simulate",
+        "record fine data, or ingest your own",
+        ("seed", "flow", "simulate"),
+        ("raw",),
+        _simulate,
+        on_ranks=True,
+    ),
     Stage(
         "prepare",
         "filter the fine data to pairs on the coarse grid",

@@ -11,8 +11,8 @@ class Snapshot:
 
     Attributes
     ----------
-    time : float                                         [s], counted from the first snapshot
-    velocity : ndarray, shape (2, nx, ny), float32 or float64    [m/s]
+    time : float           [s], counted from the first snapshot
+    velocity : ndarray, shape (2, nx, ny) or (3, nx, ny, nz), float32 or float64    [m/s]
     """
 
     time: float

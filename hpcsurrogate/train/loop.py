@@ -8,6 +8,7 @@ Words
 import math
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,7 @@ from hpcsurrogate.parallel.engine import Engine
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.train.checkpoint import Checkpoint, CheckpointStore, Tensors
 from hpcsurrogate.train.metrics_log import MetricsLog
-from hpcsurrogate.train.phases import Phase
+from hpcsurrogate.train.phases import Batches, Phase
 from hpcsurrogate.train.schedule import learning_rate
 from hpcsurrogate.train.stop import StopRequest
 
@@ -116,7 +117,12 @@ class Trainer:
         if self.progress.iteration == 0:
             self._best = _copy(self.module.state_dict())
             self._validate(phase)
-        for epoch, window, batch in phase.batches(self.progress.iteration):
+        # Closed, so that no thread still reads while the next phase does.
+        with closing(phase.batches(self.progress.iteration)) as batches:
+            return self._run_iterations(phase, batches, stop)
+
+    def _run_iterations(self, phase: Phase, batches: Batches, stop: StopRequest) -> None:
+        for epoch, window, batch in batches:
             started = time.perf_counter()
             record, stop_agreed = self._train_step(phase, batch, stop)
             record |= {"epoch": epoch} if window is None else {"epoch": epoch, "window": window}
@@ -133,8 +139,7 @@ class Trainer:
                     f"training checkpointed at step {self.progress.step} on request; run the same command to go on"
                 )
             if ended:
-                return None
-        return None
+                return
 
     def _train_step(self, phase: Phase, batch: dict, stop: StopRequest) -> tuple[dict, bool]:
         """One step. Loss and request to stop are agreed on before anything changes, in one small message."""

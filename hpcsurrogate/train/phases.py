@@ -5,25 +5,50 @@ UnrolledPhase    the closure inside the host, against filtered DNS over windows 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsurrogate.core.config import Experiment
+from hpcsurrogate.core.config import Augmentation, Experiment
 from hpcsurrogate.core.errors import ConfigError, DivergedError
 from hpcsurrogate.core.log import get_logger
-from hpcsurrogate.core.paths import RunPaths
+from hpcsurrogate.data.augment import Augmenter
 from hpcsurrogate.data.loader import WindowLoader
+from hpcsurrogate.data.stores.store import Store
 from hpcsurrogate.parallel.world import World
-from hpcsurrogate.physics.hosts import AnyHost
+from hpcsurrogate.physics.coarse_graining import CoarseGraining
+from hpcsurrogate.physics.grid import Grid
+from hpcsurrogate.physics.hosts import AnyHost, make_host
 from hpcsurrogate.train.losses import Closure, apriori_loss, snapshot_errors, unrolled_loss
 from hpcsurrogate.train.schedule import curriculum
 
 log = get_logger("train")
-Batches = Iterator[tuple[int, int | None, dict[str, Tensor]]]  # epoch, window length, batch
+Batches = Generator[tuple[int, int | None, dict[str, Tensor]], None, None]  # epoch, window length, batch
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The stores of the two splits, shared by the phases, which use them one after the other.
+
+    Attributes
+    ----------
+    training, validation : Store    with the velocity and the target of the first phase
+    snapshot_interval : float       [s]
+    pairs : Store                   what the first phase trains on: `training`, or that and more filters' of it
+    filter_widths : ndarray         (realisations of `pairs`,): mean over the axes [m]
+    """
+
+    training: Store
+    validation: Store
+    snapshot_interval: float
+    pairs: Store
+    filter_widths: np.ndarray
 
 
 class AprioriPhase:
@@ -31,24 +56,32 @@ class AprioriPhase:
 
     name = "apriori"
 
-    def __init__(self, experiment: Experiment, paths: RunPaths, world: World, host: AnyHost, target_rms: float) -> None:
-        settings, split = experiment.train.apriori, experiment.prepare.split
+    def __init__(
+        self, experiment: Experiment, data: TrainingData, world: World, host: AnyHost, target_rms: float
+    ) -> None:
+        settings = experiment.train.apriori
         self._host, self._world, self._target, self._target_rms = host, world, settings.target, target_rms
+        several_widths = None if data.pairs is data.training else data.filter_widths
         self._training, self._validation = (
             WindowLoader(
-                paths.prepared,
-                realisations,
+                store,
                 window=0,
                 batch_size=settings.batch_size,
                 world=world,
                 seed=experiment.seed,
                 device=host.grid.device,
                 fields=("velocity", settings.target),
+                augment=augment,
+                filter_widths=widths,
             )
-            for realisations in (split.train, split.validation)
+            for store, augment, widths in (
+                (data.pairs, make_augmenter(experiment, host), several_widths),
+                # Validated as it will be used: with the host's own filter, whose width the network knows.
+                (data.validation, None, None),
+            )
         )
-        self.validate_every = len(self._training)
-        self.num_iterations = settings.epochs * len(self._training)
+        self.validate_every = self._training.steps_per_epoch
+        self.num_iterations = settings.epochs * self._training.steps_per_epoch
         self.learning_rate = settings.learning_rate
 
     def prepare(self) -> None:
@@ -56,11 +89,15 @@ class AprioriPhase:
 
     def batches(self, first: int) -> Batches:
         """The batches from iteration `first` on."""
-        return ((epoch, None, batch) for epoch, batch in _endless(self._training, first))
+        with closing(self._training.batches(first)) as batches:
+            for epoch, batch in batches:
+                yield epoch, None, batch
 
     def loss(self, closure: Closure, batch: dict[str, Tensor]) -> Tensor:
         """losses.apriori_loss of this rank's samples."""
         velocity, target = (batch[name][:, 0].to(self._host.grid.dtype) for name in ("velocity", self._target))
+        if "filter_width" in batch:
+            closure = partial(closure, filter_width=batch["filter_width"])
         return apriori_loss(closure, self._host, velocity, target, self._target_rms)
 
     def validation_loss(self, closure: Closure) -> float:
@@ -78,15 +115,15 @@ class UnrolledPhase:
 
     name = "unrolled"
 
-    def __init__(self, experiment: Experiment, paths: RunPaths, world: World, host: AnyHost) -> None:
+    def __init__(self, experiment: Experiment, data: TrainingData, world: World, host: AnyHost) -> None:
         settings = experiment.train.unrolled
-        self._experiment, self._paths, self._world, self._host = experiment, paths, world, host
+        self._experiment, self._data, self._world, self._host = experiment, data, world, host
         self.num_iterations, self.learning_rate = settings.iterations, settings.learning_rate
         self.validate_every = experiment.train.validate_every
         self._shares = curriculum(settings.iterations, settings.snapshots)
         if self._shares:
-            self._validation = self._loader(max(settings.snapshots), experiment.prepare.split.validation)
-            self._steps_per_snapshot = steps_per_snapshot(self._validation.snapshot_interval, host.time_step)
+            self._validation = self._loader(max(settings.snapshots), data.validation)
+            self._steps_per_snapshot = steps_per_snapshot(data.snapshot_interval, host.time_step)
 
     def prepare(self) -> None:
         """Measure the bare host's error, by which the loss is divided.
@@ -109,10 +146,10 @@ class UnrolledPhase:
         """The batches from iteration `first` on, through the shares of the curriculum."""
         for start, end, window in self._shares:
             if first < end:
-                loader = self._loader(window, self._experiment.prepare.split.train)
                 skip = max(0, first - start)
-                for epoch, batch in islice(_endless(loader, skip), end - start - skip):
-                    yield epoch, window, batch
+                with closing(self._loader(window, self._data.training).batches(skip)) as batches:
+                    for epoch, batch in islice(batches, end - start - skip):
+                        yield epoch, window, batch
 
     def loss(self, closure: Closure, batch: dict[str, Tensor]) -> Tensor:
         """losses.unrolled_loss of this rank's windows."""
@@ -134,10 +171,9 @@ class UnrolledPhase:
         velocity = batch["velocity"].to(self._host.grid.dtype)
         return snapshot_errors(self._host, velocity, self._steps_per_snapshot, closure)
 
-    def _loader(self, window: int, realisations: tuple[int, ...]) -> WindowLoader:
+    def _loader(self, window: int, store: Store) -> WindowLoader:
         return WindowLoader(
-            self._paths.prepared,
-            realisations,
+            store,
             window=window,
             batch_size=self._experiment.train.unrolled.batch_size,
             world=self._world,
@@ -148,6 +184,26 @@ class UnrolledPhase:
 
 
 Phase = AprioriPhase | UnrolledPhase
+
+
+def make_augmenter(experiment: Experiment, host: AnyHost) -> Augmenter | None:
+    """The symmetries of `train.apriori.augmentation`, or None if none is asked for.
+
+    What a steady body force adds to the commutator (its filtered value less the host's own) does not turn with the
+    flow: it is the commutator of a fluid at rest (tests/unit/data/test_augment.py).
+    """
+    settings, flow = experiment.train.apriori, experiment.flow
+    if settings.augmentation == Augmentation():
+        return None
+    steady = {}
+    if settings.target == "commutator":
+        exact_host = make_host(experiment.host, flow, torch.float64)
+        fine_grid = Grid(tuple(2 * n for n in host.grid.shape), flow.domain)
+        at_rest = torch.zeros(1, 2, *fine_grid.shape, dtype=torch.float64)
+        commutator = CoarseGraining(flow, fine_grid, exact_host, experiment.prepare.filter).commutator(at_rest)
+        steady["commutator"] = commutator[0].movedim(0, -1).numpy()
+    fields = ("velocity", settings.target)
+    return Augmenter(settings.augmentation, fields, host.grid.shape, flow.domain, host.layout, experiment.seed, steady)
 
 
 def steps_per_snapshot(snapshot_interval: float, time_step: float) -> int:
@@ -166,12 +222,3 @@ def steps_per_snapshot(snapshot_interval: float, time_step: float) -> int:
             f"{fitting:.17g} does"
         )
     return steps
-
-
-def _endless(loader: WindowLoader, first: int) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    """(epoch, batch) from the first-th batch of an endless sequence of epochs: a pure function of (seed, first)."""
-    epoch, position = divmod(first, len(loader))
-    while True:
-        for batch in loader.epoch(epoch, start=position):
-            yield epoch, batch
-        epoch, position = epoch + 1, 0

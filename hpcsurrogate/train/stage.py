@@ -1,7 +1,8 @@
 """The train stage: put model, host, data and engine together, run the loop, write the weights."""
 
 import json
-from contextlib import closing, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 
 import torch
 
@@ -11,27 +12,33 @@ from hpcsurrogate.core.errors import ConfigError
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.core.provenance import digest
+from hpcsurrogate.data.catalogue import Catalogue
+from hpcsurrogate.data.snapshot_table import SnapshotTable
 from hpcsurrogate.data.statistics import Statistics
+from hpcsurrogate.data.stores.choose import open_store
+from hpcsurrogate.data.stores.joint import JointStore
+from hpcsurrogate.data.stores.store import Store
 from hpcsurrogate.models.build import build_model
 from hpcsurrogate.parallel.engine import make_engine
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.physics.hosts import make_host
 from hpcsurrogate.train.checkpoint import CheckpointStore, serialize
+from hpcsurrogate.train.features import fit_features, mean_widths
 from hpcsurrogate.train.loop import Trainer
 from hpcsurrogate.train.metrics_log import MetricsLog
-from hpcsurrogate.train.phases import AprioriPhase, UnrolledPhase
+from hpcsurrogate.train.phases import AprioriPhase, TrainingData, UnrolledPhase
 
 log = get_logger("train")
 
 # Settings of `train` that may change between two parts of one run without changing what is trained.
-_OPERATIONAL = {"engine", "device", "tensorboard", "checkpoint_every", "keep_checkpoints"}
+_OPERATIONAL = {"engine", "device", "store", "tensorboard", "checkpoint_every", "keep_checkpoints"}
 
 
 def run_train(experiment: Experiment, paths: RunPaths, world: World) -> None:
     """Train the closure, a priori and then through the host, and write `paths.weights`.
 
     Goes on from the newest checkpoint in `paths.checkpoints`, bit for bit as if it had not been stopped
-    (tests/unit/train/test_resume.py). Ranks share every batch; their number does not change the result beyond
+    (tests/unit/train/test_stage.py). Ranks share every batch; their number does not change the result beyond
     round-off (tests/parallel/test_train_ranks.py).
 
     Parameters
@@ -55,20 +62,56 @@ def run_train(experiment: Experiment, paths: RunPaths, world: World) -> None:
     torch.manual_seed(experiment.seed)  # every rank and every run starts from the same weights
     module = build_model(settings.model, experiment.host, experiment.flow, statistics).to(device)
     host = make_host(experiment.host, experiment.flow, dtype=torch.float32, device=device)
-    phases = [
-        AprioriPhase(experiment, paths, world, host, getattr(statistics, f"{settings.apriori.target}_rms")),
-        UnrolledPhase(experiment, paths, world, host),
-    ]
     config_digest = training_digest(experiment, read_json(paths.statistics))
-    store = CheckpointStore(paths.checkpoints, settings.keep_checkpoints, config_digest)
-    trainer = Trainer(module, phases, engine, world, settings, store)
-    resumed_step = trainer.resume()
-    log.info("training %d parameters on %d ranks", sum(p.numel() for p in module.parameters()), world.size)
-    with _metrics_log(paths, settings.tensorboard, resumed_step) if world.rank == 0 else nullcontext() as metrics:
-        trainer.run(metrics)
+    checkpoints = CheckpointStore(paths.checkpoints, settings.keep_checkpoints, config_digest)
+    with open_data(experiment, paths, world) as data:
+        fit_features(module, experiment, data, world)
+        phases = [
+            AprioriPhase(experiment, data, world, host, getattr(statistics, f"{settings.apriori.target}_rms")),
+            UnrolledPhase(experiment, data, world, host),
+        ]
+        trainer = Trainer(module, phases, engine, world, settings, checkpoints)
+        resumed_step = trainer.resume()
+        log.info("training %d parameters on %d ranks", sum(p.numel() for p in module.parameters()), world.size)
+        with _metrics_log(paths, settings.tensorboard, resumed_step) if world.rank == 0 else nullcontext() as metrics:
+            trainer.run(metrics)
     if world.rank == 0:
         _write_weights(module, paths, config_digest)
     world.barrier()
+
+
+@contextmanager
+def open_data(experiment: Experiment, paths: RunPaths, world: World) -> Iterator[TrainingData]:
+    """Open a store for each split, each once for all phases. Collective.
+
+    Raises
+    ------
+    ConfigError    if `train.store` asks for a kind that does not fit into memory
+    DataError      if a shard is missing or damaged, or realisations differ in grid, snapshot interval or precision
+    """
+    split, apriori = experiment.prepare.split, experiment.train.apriori
+    catalogue = Catalogue.read(paths.prepared, world)
+    SnapshotTable(catalogue, (*split.train, *split.validation))  # refuses realisations that are not alike
+    snapshot_interval = catalogue.description(split.train[0]).snapshot_interval
+    fields = ("velocity", apriori.target) if apriori.epochs else ("velocity",)
+    catalogues = [catalogue]
+    if "filter_width" in getattr(experiment.train.model, "scalars", ()):
+        numbers = range(1, len(experiment.prepare.more_filters) + 1)
+        catalogues += [Catalogue.read(paths.prepared / f"filter-{number}", world) for number in numbers]
+    with ExitStack() as stack:
+
+        def opened(of: Catalogue, realisations: tuple[int, ...]) -> Store:
+            kind, threads = experiment.train.store, experiment.threads_per_rank
+            return stack.enter_context(open_store(of, realisations, fields, world, kind, threads))
+
+        training, *others = (opened(each, split.train) for each in catalogues)
+        yield TrainingData(
+            training,
+            opened(catalogue, split.validation),
+            snapshot_interval,
+            JointStore([training, *others]) if others else training,
+            mean_widths(catalogues, split.train),
+        )
 
 
 def training_digest(experiment: Experiment, statistics: dict) -> str:

@@ -11,7 +11,7 @@ from hpcsurrogate.parallel.world import get_world
 world = get_world()
 assert world is get_world()
 assert world.allgather(world.rank) == list(range(world.size))
-assert world.local_rank == world.rank  # one machine
+assert (world.local_rank, world.local_size, world.node.size) == (world.rank, world.size, world.size)  # one machine
 assert world.bcast({"from": world.rank}) == {"from": 0}
 
 # 2**-40 is lost beside 1 in float32, not in float64
@@ -32,6 +32,31 @@ print("size", world.size, flush=True)
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_collectives(run_mpi, ranks):
     assert run_mpi(COLLECTIVES, ranks).split().count("size") == ranks
+
+
+FAILING = """
+from hpcsurrogate.core.errors import DataError
+from hpcsurrogate.parallel.world import get_world
+world = get_world()
+with world.failing_together():
+    pass
+for kind in (DataError, FileNotFoundError):
+    try:
+        with world.failing_together():
+            if world.rank:
+                raise kind(2, f"damaged on {world.rank}") if kind is FileNotFoundError else kind(f"{world.rank} is bad")
+            print("rank 0 came to the end")
+    except kind as error:
+        print(f"{world.rank}: {kind.__name__}: {error}, {getattr(error, 'from_rank', None)}\\n", end="", flush=True)
+"""
+
+
+def test_the_first_error_of_any_rank_is_raised_on_all(run_mpi):
+    lines = run_mpi(FAILING, ranks=3).splitlines()
+    for rank in range(3):
+        assert f"{rank}: DataError: 1 is bad, 1" in lines
+        assert f"{rank}: FileNotFoundError: [Errno 2] damaged on 1, None" in lines
+    assert lines.count("rank 0 came to the end") == 2
 
 
 def test_a_world_size_that_the_launcher_did_not_promise_is_refused(mpi_process):

@@ -57,6 +57,7 @@ from hpcsurrogate.physics.hosts import make_host
 from hpcsurrogate.train.checkpoint import CheckpointStore
 from hpcsurrogate.train.loop import Trainer
 from hpcsurrogate.train.phases import AprioriPhase, UnrolledPhase
+from hpcsurrogate.train.stage import open_data
 
 paths, world = RunPaths(sys.argv[1]), get_world()
 experiment = Experiment.model_validate_json((paths.run_dir / "experiment.json").read_text())
@@ -75,16 +76,17 @@ class Record:
             parameters = list(self.module.parameters())
             self.arrays = {"weights": flat(parameters), "gradient": flat(p.grad for p in parameters)}
 
-for name in ("apriori", "unrolled"):
-    torch.manual_seed(world.rank)  # rank 0's weights must reach the others
-    module = build_model(experiment.train.model, experiment.host, experiment.flow, statistics).double()
-    arguments = (statistics.commutator_rms,) if name == "apriori" else ()
-    phase = {"apriori": AprioriPhase, "unrolled": UnrolledPhase}[name](experiment, paths, world, host, *arguments)
-    phase.num_iterations = 20
-    store = CheckpointStore(paths.run_dir / f"{name}-{world.size}", 1, "test")
-    record = Record(module)
-    Trainer(module, [phase], engine, world, experiment.train, store).run(record)
-    np.savez(paths.run_dir / f"{name}-{world.size}-{world.rank}.npz", lines=record.lines, **record.arrays)
+with open_data(experiment, paths, world) as data:
+    for name in ("apriori", "unrolled"):
+        torch.manual_seed(world.rank)  # rank 0's weights must reach the others
+        module = build_model(experiment.train.model, experiment.host, experiment.flow, statistics).double()
+        arguments = (statistics.commutator_rms,) if name == "apriori" else ()
+        phase = {"apriori": AprioriPhase, "unrolled": UnrolledPhase}[name](experiment, data, world, host, *arguments)
+        phase.num_iterations = 20
+        checkpoints = CheckpointStore(paths.run_dir / f"{name}-{world.size}", 1, "test")
+        record = Record(module)
+        Trainer(module, [phase], engine, world, experiment.train, checkpoints).run(record)
+        np.savez(paths.run_dir / f"{name}-{world.size}-{world.rank}.npz", lines=record.lines, **record.arrays)
 """
 
 STAGE = """

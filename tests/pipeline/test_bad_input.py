@@ -64,35 +64,38 @@ def test_wrong_key_type_or_value(smoke, command, tmp_path, change, expected):
 
 def test_missing_shard(smoke, command, tmp_path):
     run_dir = smoke.copy(tmp_path / "run")
-    (run_dir / "raw" / "realisation-0002.hdf5").unlink()
+    (run_dir / "raw" / "realisation-0002-000000.hdf5").unlink()
     finished = command("prepare", smoke.config, f"run_dir={run_dir}")
-    assert_one_line(finished, 3, "raw/realisation-0002.hdf5", "stage simulate is needed first")
+    assert_one_line(finished, 3, "raw/realisation-0002-000000.hdf5", "stage simulate is needed first")
     finished = command("check", run_dir)
     assert_one_line(finished, 3, "1 finding(s)")
-    assert "realisation-0002.hdf5: file is missing" in finished.stdout
+    assert "realisation-0002-000000.hdf5: file is missing" in finished.stdout
 
 
 @pytest.mark.parametrize(
-    ("shard", "stage", "ranks"),
-    [("raw/realisation-0003.hdf5", "couple", 0), ("prepared/realisation-0001.hdf5", "train", 2)],
+    ("shard", "stage", "ranks", "fault"),
+    [
+        ("raw/realisation-0003-000000.hdf5", "couple", 0, "SHA-256 differs from the catalogue"),
+        ("prepared/realisation-0001-000000.hdf5", "train", 2, "the Fletcher-32 checksum does not match"),
+    ],
 )
-def test_a_byte_that_rotted_on_the_disk(smoke, command, tmp_path, shard, stage, ranks):
+def test_a_byte_that_rotted_on_the_disk(smoke, command, tmp_path, shard, stage, ranks, fault):
     run_dir = smoke.copy(tmp_path / "run")
     flip_byte(run_dir / shard, keep_time=True)
     results = {name: (run_dir / name).read_bytes() for name in ("weights.safetensors", "couple.json", "couple.npz")}
     finished = command(stage, smoke.config, f"run_dir={run_dir}", ranks=ranks)
-    assert_one_line(finished, 3, f"{run_dir / shard}: SHA-256 differs from the catalogue")
+    assert_one_line(finished, 3, f"{run_dir / shard}: ", fault)
     assert {name: (run_dir / name).read_bytes() for name in results} == results
 
 
 def test_a_damaged_shard_is_made_again_by_run_or_named_by_a_stage(smoke, command, tmp_path):
     run_dir = smoke.copy(tmp_path / "run")
-    flip_byte(run_dir / "raw" / "realisation-0000.hdf5", keep_time=False)
+    flip_byte(run_dir / "raw" / "realisation-0000-000000.hdf5", keep_time=False)
     finished = command("prepare", smoke.config, f"run_dir={run_dir}")
-    assert_one_line(finished, 3, "raw/realisation-0000.hdf5 changed", "stage simulate is needed first")
+    assert_one_line(finished, 3, "raw/realisation-0000-000000.hdf5 changed", "stage simulate is needed first")
     finished = command("run", smoke.config, f"run_dir={run_dir}", "--dry-run")
     assert finished.exit_code == 0
-    assert finished.stdout.startswith("simulate  would run on 2 ranks: raw/realisation-0000.hdf5 changed")
+    assert finished.stdout.startswith("simulate  would run on 2 ranks: raw/realisation-0000-000000.hdf5 changed")
 
 
 def test_more_ranks_than_shards(smoke, command, tmp_path):
@@ -109,7 +112,7 @@ def test_no_room_for_a_shard(smoke, command, tmp_path):
     """A limit on file sizes ends a write where a full disk does, in the same calls, for root and for everybody."""
     run_dir = tmp_path / "run"
     finished = command("simulate", smoke.config, f"run_dir={run_dir}", *SOLO, largest_file=200_000)
-    assert_one_line(finished, 3, f"{run_dir}/raw/realisation-0000.hdf5: larger than files may be here")
+    assert_one_line(finished, 3, f"{run_dir}/raw/realisation-0000-000000.hdf5: larger than files may be here")
     assert_nothing_half_written(run_dir, "simulate", "raw/*")
 
 

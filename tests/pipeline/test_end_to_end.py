@@ -44,10 +44,11 @@ def test_every_stage_is_done_and_the_verdict_is_the_last_line(smoke):
 
 
 def test_run_directory_holds_what_the_architecture_page_says_and_no_more(smoke):
-    shards = [f"realisation-{number:04d}.hdf5" for number in range(4)]
+    shards = [f"realisation-{number:04d}-000000.hdf5" for number in range(4)]
     expected = {
         "config.yaml", "run.lock", "weights.safetensors", "metrics.jsonl", "model.pt", "model.pt.sha256",
         "evaluate.json", "verify.json", "couple.json", "couple.npz", "report.html", "prepared/statistics.json",
+        *(f"{folder}/.progress/{name}.json" for folder in ("raw", "prepared") for name in shards),
         *(f"{folder}/{name}" for folder in ("raw", "prepared") for name in (*shards, "catalogue.json")),
         *(f"figures/{name}.png" for name in FIGURES),
         *(f"stages/{name}.json" for name in STAGE_NAMES),

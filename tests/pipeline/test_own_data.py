@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from hpcsurrogate.data.catalogue import Catalogue
+from hpcsurrogate.data.catalogue import Catalogue, shard_name
 from hpcsurrogate.data.statistics import Statistics
 
 NUM_TRAJECTORIES, NUM_SNAPSHOTS, POINTS, CELLS, INTERVAL = 3, 9, 48, 16, 0.1
@@ -52,13 +52,15 @@ def well_file(tmp_path):
         file.attrs["n_trajectories"] = NUM_TRAJECTORIES
         dimensions = file.create_group("dimensions")
         dimensions.attrs["spatial_dims"] = ["x", "y"]
-        dimensions["time"] = times.astype(np.float32)
-        dimensions["x"] = dimensions["y"] = axis.astype(np.float32)
+        for name, values in {"time": times, "x": axis, "y": axis}.items():
+            dimensions[name] = values.astype(np.float32)
+            dimensions[name].attrs["sample_varying"] = False
         for name in "xy":
             boundary = file.create_group(f"boundary_conditions/{name}_periodic")
             boundary.attrs["bc_type"] = "PERIODIC"
             boundary.attrs["associated_dims"] = [name]
         file["t1_fields/wind"] = wind
+        file["t1_fields/wind"].attrs.update({"sample_varying": True, "time_varying": True, "dim_varying": [True, True]})
     return path
 
 
@@ -106,7 +108,7 @@ def test_not_a_number_in_a_users_file(command, experiment_file, well_file, tmp_p
     assert "trajectory 1, snapshot 3 holds NaN or infinity" in what
     assert "stage simulate ended with exit code 3" in which_stage
     # Trajectory 0 was good and may stay; without a catalogue nothing is taken for complete.
-    assert [path.name for path in (tmp_path / "run" / "raw").iterdir()] == ["realisation-0000.hdf5"]
+    assert sorted(path.name for path in (tmp_path / "run" / "raw").iterdir()) == [".progress", shard_name(0, 0)]
 
 
 @pytest.mark.parametrize(
@@ -124,13 +126,3 @@ def test_a_flow_whose_targets_would_be_wrong(command, experiment_file, well_file
     assert finished.exit_code == 3 and len(finished.errors) == 1
     assert f"{well_file}: wind, trajectory 2, snapshot 0: " in finished.errors[0] and expected in finished.errors[0]
     assert not (tmp_path / "run" / "raw" / "catalogue.json").exists()
-
-
-def test_more_ranks_than_trajectories(command, experiment_file, tmp_path):
-    overrides = ("ranks=4", "train.engine=horovod", "train.apriori.batch_size=4", "train.unrolled.batch_size=4")
-    finished = command("run", experiment_file, *overrides)
-    assert finished.exit_code == 2
-    what, which_stage = finished.errors
-    assert "rank 0: too many ranks for the shards: 4 ranks, 3 realisations; set ranks to at most 3" in what
-    assert "stage simulate ended with exit code 2" in which_stage
-    assert not list((tmp_path / "run").glob("raw/*"))

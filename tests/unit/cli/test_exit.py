@@ -33,6 +33,14 @@ def test_several_ranks_are_named_and_lines_are_joined(capsys):
     assert capsys.readouterr().err == "hpcsurrogate: error: rank 3: first second\n"
 
 
+def test_of_an_error_that_all_ranks_raise_the_one_that_met_it_speaks(capsys, monkeypatch):
+    monkeypatch.setattr("hpcsurrogate.cli.exit.WAIT_FOR_SPEAKER", 0.0)
+    error = errors.DataError("damaged")
+    error.from_rank = 1
+    assert [report_error(error, rank, 3) for rank in range(3)] == [3, 3, 3]
+    assert capsys.readouterr().err == "hpcsurrogate: error: rank 1: damaged\n"
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -6,11 +6,15 @@ import time
 from pathlib import Path
 
 import click
+import h5py
+import numpy as np
 import pytest
 
 import hpcsurrogate
 from hpcsurrogate.cli import main as cli
 from hpcsurrogate.core.yaml_loader import load_experiment
+from hpcsurrogate.data.catalogue import Catalogue, catalogue_shard, shard_name
+from hpcsurrogate.data.shards import ShardHeader, ShardWriter
 from hpcsurrogate.parallel.launch import run_ranks
 from hpcsurrogate.pipeline.stages import STAGES
 
@@ -124,6 +128,63 @@ def test_new_leaves_nothing_under_an_impossible_name(capsys, tmp_path, monkeypat
 def test_check_of_a_folder_without_data_is_exit_code_3(capsys, tmp_path):
     code, out, err = call(capsys, "check", "--quick", str(tmp_path))
     assert code == 3 and str(tmp_path) in out and "1 finding(s)" in err
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """A run directory with two realisations of three snapshots in raw/, and one of them in prepared/."""
+    for folder, realisations in (("raw", (0, 1)), ("prepared", (0,))):
+        records = []
+        for realisation in realisations:
+            header = ShardHeader("noise", realisation, 3, 0.1, (6, 4), (1.5, 1.0))
+            path = tmp_path / folder / shard_name(realisation, 0)
+            with ShardWriter(path, header, ("velocity",)) as shard:
+                for _ in range(3):
+                    shard.append({"velocity": np.ones((2, 6, 4), dtype=np.float32)})
+            records.append(catalogue_shard(path))
+        Catalogue.from_shards(tmp_path / folder, records).write()
+    return tmp_path
+
+
+def test_show_prints_a_table_of_every_data_directory(capsys, run_folder):
+    code, out, _ = call(capsys, "show", str(run_folder))
+    assert code == 0 and out.index("raw: 2 realisation(s), 6 snapshots") < out.index("prepared: 1 realisation(s)")
+    assert call(capsys, "show", str(run_folder / "raw"), "--realisation", "1")[1].count("realisation(s)") == 1
+
+
+def test_show_writes_what_paraview_opens(capsys, run_folder):
+    file = run_folder / "fields.vtkhdf"
+    code, out, _ = call(capsys, "show", str(run_folder / "raw"), "--realisation", "1", "--vtkhdf", str(file))
+    assert code == 0 and out == f"{file}: written; open it in ParaView\n"
+    with h5py.File(file) as opened:
+        assert opened["VTKHDF/PointData/velocity"].shape == (3, 4, 6, 3)
+    call(capsys, "show", str(run_folder / "prepared"), "--snapshot", "-1", "--vtkhdf", str(file))
+    with h5py.File(file) as opened:
+        assert opened["VTKHDF/PointData/velocity"].shape == (4, 6, 3)
+
+
+@pytest.mark.parametrize(
+    ("folder", "options", "code", "expected"),
+    [
+        ("nowhere", [], 3, "holds no catalogue.json"),
+        ("raw", ["--realisation", "7"], 3, "no realisation 7"),
+        ("raw", ["--snapshot", "0"], 2, "add --vtkhdf FILE"),
+        ("raw", ["--vtkhdf", "a.vtkhdf"], 2, "holds 2 realisations; choose with --realisation N"),
+        ("raw", ["--vtkhdf", "a.vtk", "--realisation", "0"], 2, "a.vtk: give it the ending .vtkhdf"),
+        ("", ["--vtkhdf", "a.vtkhdf"], 2, "several directories hold data; name one of"),
+        ("prepared", ["--vtkhdf", "a.vtkhdf", "--snapshot", "3"], 3, "realisation-0000: there is no snapshot 3"),
+    ],
+)
+def test_show_names_what_cannot_be_shown(capsys, run_folder, monkeypatch, folder, options, code, expected):
+    monkeypatch.chdir(run_folder)
+    found, out, err = call(capsys, "show", str(run_folder / folder), *options)
+    assert (found, out) == (code, "") and expected in err and err.count("\n") == 1
+    assert not list(run_folder.glob("*.vtk*"))
+
+
+def test_help_leads_who_looks_for_ingest(capsys):
+    out = " ".join(call(capsys, "--help")[1].split())
+    assert "ingest your own" in out and "simulate.kind: well" in out
 
 
 def test_ranks_end_together_with_one_line_and_the_right_code(capfd):

@@ -2,7 +2,6 @@ import pytest
 from pydantic import ValidationError
 
 from hpcsurrogate.core.errors import ModelRefusedError
-from hpcsurrogate.core.fields import FIELDS
 from hpcsurrogate.core.metadata import ArtifactMetadata
 
 VELOCITY = {"field": "velocity", "unit": "m/s", "components": ("x", "y"), "layout": "staggered"}
@@ -52,10 +51,3 @@ def test_unknown_fields_and_impossible_widths_are_refused():
         ArtifactMetadata(**{**CONTENT, "inputs": ({**VELOCITY, "field": "speed"},)})
     with pytest.raises(ValidationError):
         ArtifactMetadata(**{**CONTENT, "filter": {"kind": "box", "width": 0.0}})
-
-
-def test_registry_is_named_by_its_keys_and_components_fit_the_rank():
-    for name, field in FIELDS.items():
-        assert field.name == name
-        # A symmetric tensor in two dimensions has three components.
-        assert len(field.components) == {0: 0, 1: 2, 2: 3}[field.rank]

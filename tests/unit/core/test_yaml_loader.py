@@ -109,7 +109,7 @@ def test_duplicate_key_names_both_places(experiment_file):
         ("host={grid: [16, 16]}", "host: `kind` is missing; add one of finite_volume, spectral"),
         ("host.order=3", "host.order: must be 2, 4 or 6, not 3"),
         ("host.grid=[16, 15]", "host.grid.1: must be a multiple of 2, not 15"),
-        ("host.grid=[16, 16, 16]", "host.grid: must have at most 2 items, not 3"),
+        ("host.grid=[16, 16, 16, 16]", "host.grid: must have at most 3 items, not 4"),
         ("host.grid=16", "host.grid: must be a list, not 16"),
         ("host=", "host: must be a mapping of keys, not an empty value"),
         ("seed=1.5", "seed: must be a whole number, not 1.5"),

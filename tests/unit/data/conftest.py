@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from hpcsurrogate.core.config import Experiment
+from hpcsurrogate.core.fields import FIELDS
 from hpcsurrogate.data.catalogue import Catalogue, catalogue_shard, shard_name
 from hpcsurrogate.data.shards import ShardHeader, ShardWriter
 
 PROJECT = Path(__file__).resolve().parents[3]
-FIELDS = ("velocity", "commutator", "sgs_stress")
-COMPONENTS = {"velocity": 2, "commutator": 2, "sgs_stress": 3}
+NAMES = ("velocity", "commutator", "sgs_stress")
 
 
 def _experiment(run_dir, **sections) -> Experiment:
@@ -47,23 +47,42 @@ def make_experiment(tmp_path):
 
 @pytest.fixture
 def write_shards(tmp_path):
-    """write_shards(lengths, dtype, layout) -> (directory, arrays[realisation][field] of (time, component, 6, 4))."""
+    """write_shards(lengths, ...) -> (directory, arrays[realisation][field] of (time, component, 6, 4[, 8])).
 
-    def write(lengths=(5, 4), dtype="float32", layout="staggered"):
-        directory, arrays, entries = tmp_path / "shards", {}, []
+    The realisations are cut into shards of `snapshots_per_shard` and listed in a catalogue.
+    """
+
+    def write(
+        lengths=(5, 4), dtype="float32", layout="staggered", num_dims=2, snapshots_per_shard=128, compression="none"
+    ):
+        directory, arrays, records = tmp_path / "shards", {}, []
         generator = np.random.default_rng(0)
+        shape, domain = (6, 4, 8)[:num_dims], (1.5, 1.0, 2.0)[:num_dims]
         for realisation, length in enumerate(lengths):
-            header = ShardHeader(
-                "noise", realisation, length, 0.1, (6, 4), (1.5, 1.0), layout, "box", (0.25, 0.25), {"viscosity": 1e-3}
-            )
-            arrays[realisation] = {
-                name: generator.standard_normal((length, COMPONENTS[name], 6, 4)).astype(dtype) for name in FIELDS
-            }
-            with ShardWriter(directory / shard_name(realisation), header, FIELDS, dtype) as shard:
-                for index in range(length):
-                    shard.append({name: arrays[realisation][name][index] for name in FIELDS})
-            entries.append(catalogue_shard(directory / shard_name(realisation)))
-        Catalogue(directory, entries).write()
+            arrays[realisation] = {}
+            for name in NAMES:
+                values = generator.standard_normal((length, len(FIELDS[name].components_in(num_dims)), *shape))
+                arrays[realisation][name] = values.astype(dtype)
+            for first in range(0, length, snapshots_per_shard):
+                header = ShardHeader(
+                    dataset_name="noise",
+                    realisation=realisation,
+                    num_snapshots=min(snapshots_per_shard, length - first),
+                    snapshot_interval=0.1,
+                    grid_shape=shape,
+                    domain=domain,
+                    layout=layout,
+                    filter_kind="box",
+                    filter_width=(0.25,) * num_dims,
+                    parameters={"viscosity": 1e-3},
+                    first_snapshot=first,
+                )
+                path = directory / shard_name(realisation, first)
+                with ShardWriter(path, header, NAMES, dtype, compression) as shard:
+                    for index in range(first, first + header.num_snapshots):
+                        shard.append({name: values[index] for name, values in arrays[realisation].items()})
+                records.append(catalogue_shard(path))
+        Catalogue.from_shards(directory, records).write()
         return directory, arrays
 
     return write

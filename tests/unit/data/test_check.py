@@ -1,17 +1,32 @@
 """check_directory finds every kind of damage, names it, and finds nothing in sound data."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
 
 from hpcsurrogate.core.atomic import sha256_file
 from hpcsurrogate.data.catalogue import FILE_NAME, Catalogue, catalogue_shard, shard_name
+from hpcsurrogate.data.catalogue_file import write_entries
 from hpcsurrogate.data.check import check_directory
+from hpcsurrogate.data.shards import ShardReader, ShardWriter
 
 
 def rewrite_catalogue(directory):
     """As if the damaged file had been catalogued so: only the contents can then tell."""
-    Catalogue(directory, [catalogue_shard(path) for path in sorted(directory.glob("*.hdf5"))]).write()
+    Catalogue.from_shards(directory, map(catalogue_shard, directory.glob("*.hdf5"))).write()
+
+
+def rewrite_catalogue_by_hand(directory, damaged):
+    """The same for a shard that no reader opens: its size and SHA-256 put into its old record."""
+    catalogue = Catalogue.read(directory)
+    records = [catalogue.record(row) for number in catalogue.realisations for row in catalogue.rows(number)]
+    for index, record in enumerate(records):
+        if record.shard.file == damaged.name:
+            entry = record.shard._replace(size=damaged.stat().st_size, sha256=sha256_file(damaged))
+            records[index] = replace(record, shard=entry)
+    Catalogue.from_shards(directory, records).write()
 
 
 def change(path, key, action):
@@ -20,8 +35,9 @@ def change(path, key, action):
 
 
 @pytest.mark.parametrize("layout", ["collocated", "staggered"])
-def test_sound_data_has_no_finding(write_shards, layout):
-    directory, _ = write_shards(layout=layout)
+@pytest.mark.parametrize("num_dims", [2, 3])
+def test_sound_data_has_no_finding(write_shards, layout, num_dims):
+    directory, _ = write_shards(layout=layout, num_dims=num_dims, snapshots_per_shard=2)
     assert check_directory(directory, deep=False) == check_directory(directory, deep=True) == []
 
 
@@ -32,6 +48,19 @@ def test_a_run_directory_is_searched_for_its_data(write_shards, tmp_path):
     (tmp_path / "raw" / FILE_NAME).unlink()
     (finding,) = check_directory(tmp_path, deep=False)
     assert FILE_NAME in finding.message
+
+
+@pytest.mark.parametrize("asked", [".", "prepared"])
+def test_further_filters_are_searched_too(write_shards, tmp_path, asked):
+    directory, _ = write_shards()
+    directory.rename(tmp_path / "prepared")
+    for number in (1, 2):
+        write_shards()
+        directory.rename(tmp_path / "prepared" / f"filter-{number}")
+    assert check_directory(tmp_path / asked, deep=False) == []
+    (tmp_path / "prepared" / "filter-2" / shard_name(1)).unlink()
+    (finding,) = check_directory(tmp_path / asked, deep=False)
+    assert finding.file.endswith(f"prepared/filter-2/{shard_name(1)}") and "file is missing" in finding.message
 
 
 def test_a_folder_without_data_is_a_finding(tmp_path):
@@ -47,6 +76,31 @@ def test_cut_missing_and_extra_files_are_quick_to_find(write_shards):
     messages = [str(finding) for finding in check_directory(directory, deep=False)]
     assert len(messages) == 3
     assert "not in the catalogue" in messages[0] and "bytes" in messages[1] and "missing" in messages[2]
+
+
+def test_a_block_that_was_lost_or_changed_is_named(write_shards):
+    directory, arrays = write_shards(lengths=(6,), snapshots_per_shard=2)
+    middle = directory / shard_name(0, 2)
+    with ShardReader(middle) as shard:
+        header, names = replace(shard.header, configuration="another"), shard.field_names
+    with ShardWriter(middle, header, names) as shard:
+        for index in (2, 3):
+            shard.append({name: arrays[0][name][index] for name in names})
+    rewrite_catalogue(directory)
+    (finding,) = check_directory(directory, deep=False)
+    assert finding.file == str(middle) and "configuration is 'another'" in finding.message
+    middle.unlink()
+    (finding,) = check_directory(directory, deep=False)
+    assert finding.file == str(middle) and "missing" in finding.message
+
+
+def test_a_gap_between_shards_is_found(write_shards):
+    """A catalogue that fits its files, and lacks a block; no catalogue of ours is written so."""
+    directory, _ = write_shards(lengths=(6,), snapshots_per_shard=2)
+    entry = Catalogue.read(directory).entry(0)
+    write_entries(directory / FILE_NAME, [replace(entry, shards=(entry.shards[0], entry.shards[2]))])
+    (finding,) = check_directory(directory, deep=False)
+    assert f"{shard_name(0, 4)} should begin with snapshot 2" in finding.message
 
 
 def test_a_changed_byte_needs_the_deep_check(write_shards):
@@ -90,8 +144,6 @@ def test_a_chunk_that_was_never_written_is_found(write_shards):
         )
         array.attrs.update(attributes)
         array[0, :4] = 1.0
-    catalogue = Catalogue.read(directory)
-    described = {"size": path.stat().st_size, "sha256": sha256_file(path)}
-    Catalogue(directory, [catalogue.entry(0).model_copy(update=described), catalogue.entry(1)]).write()
+    rewrite_catalogue_by_hand(directory, path)
     (finding,) = check_directory(directory, deep=False)
     assert "4 of 5 chunks" in finding.message

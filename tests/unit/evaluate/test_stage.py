@@ -46,7 +46,7 @@ def paths(tmp_path, experiment):
     host = make_host(experiment.host, experiment.flow, torch.float64)
     coarse = CoarseGraining(experiment.flow, fine, host, experiment.prepare.filter)
     generator = torch.Generator().manual_seed(0)
-    entries = []
+    records = []
     for realisation in range(4):
         header = ShardHeader("tiny", realisation, NUM_SNAPSHOTS, 0.5, host.grid.shape, host.grid.lengths, host.layout)
         path = paths.prepared / shard_name(realisation)
@@ -55,8 +55,8 @@ def paths(tmp_path, experiment):
                 u = solver.velocity(solver.random_vorticity_hat(3, 1.0, generator))[None]
                 fields = {name: getattr(coarse, name)(u)[0].numpy() for name in shard.fields}
                 shard.append(fields)
-        entries.append(catalogue_shard(path))
-    Catalogue(paths.prepared, entries).write()
+        records.append(catalogue_shard(path))
+    Catalogue.from_shards(paths.prepared, records).write()
     return paths
 
 
@@ -96,6 +96,6 @@ def test_other_ranks_only_wait(experiment, paths, monkeypatch):
 def test_data_prepared_for_another_host_are_refused(experiment, paths, monkeypatch):
     monkeypatch.setattr(stage, "load_weights", learn_gradient_model)
     host = experiment.host.model_copy(update={"grid": (8, 8)})
-    with pytest.raises(DataError, match="realisation-0000.hdf5: staggered on .16, 16., the host is .* on .8, 8."):
+    with pytest.raises(DataError, match="realisation-0000: staggered on .16, 16., the host is .* on .8, 8."):
         stage.run_evaluate(experiment.model_copy(update={"host": host}), paths, World())
     assert not paths.evaluation.exists()

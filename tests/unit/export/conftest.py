@@ -56,7 +56,7 @@ def prepared_velocity(realisation: int) -> np.ndarray:
 @pytest.fixture
 def paths(tmp_path, experiment) -> RunPaths:
     paths = RunPaths(tmp_path / "run")
-    entries = []
+    records = []
     for realisation in range(4):
         header = ShardHeader(
             dataset_name="synthetic", realisation=realisation, num_snapshots=NUM_SNAPSHOTS, snapshot_interval=0.1,
@@ -67,8 +67,8 @@ def paths(tmp_path, experiment) -> RunPaths:
         with ShardWriter(path, header, ["velocity"]) as shard:
             for snapshot in prepared_velocity(realisation):
                 shard.append({"velocity": snapshot})
-        entries.append(catalogue_shard(path))
-    Catalogue(paths.prepared, entries).write()
+        records.append(catalogue_shard(path))
+    Catalogue.from_shards(paths.prepared, records).write()
     write_json_atomic(
         paths.evaluation, {"target": "commutator", "closures": [{"name": "learned", "correlation_force": 0.8}]}
     )

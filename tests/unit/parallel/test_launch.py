@@ -75,6 +75,13 @@ def test_environment_of_the_launcher(monkeypatch, user):
     assert ("OMPI_ALLOW_RUN_AS_ROOT" in environment) == (user == 0)
 
 
+def test_the_one_sided_component_that_complains_is_off_unless_the_user_chose(monkeypatch):
+    monkeypatch.delenv("OMPI_MCA_osc", raising=False)
+    assert launcher_environment(2)["OMPI_MCA_osc"] == "^ucx"
+    monkeypatch.setenv("OMPI_MCA_osc", "ucx")
+    assert launcher_environment(2)["OMPI_MCA_osc"] == "ucx"
+
+
 def test_only_the_banners_of_an_abort_are_dropped():
     abort = [FRAME, "MPI_ABORT was invoked on rank 1\n", FRAME]
     prterun = [FRAME, "prterun has exited due to process rank 1 calling\n", '"abort". This may\n', FRAME]

@@ -7,18 +7,26 @@ import sys
 import numpy as np
 import pytest
 
-from hpcsurrogate.core.errors import RankLostError
+from hpcsurrogate.core.errors import DataError, RankLostError
 from hpcsurrogate.parallel.world import World, promised_sizes
 
 
 def test_a_process_alone_is_a_whole_world():
     world = World()
-    assert (world.rank, world.size, world.local_rank, world.comm) == (0, 1, 0, None)
+    assert (world.rank, world.size, world.comm) == (0, 1, None)
+    assert (world.local_rank, world.local_size, world.node) == (0, 1, None)
     assert world.bcast("it") == "it"
     assert world.allgather("it") == ["it"]
     assert world.share([3, 1, 2]) == [3, 1, 2]
     world.barrier()
     world.abort(3)  # returns: the caller ends itself
+
+
+def test_an_error_alone_is_raised_as_it_is():
+    with pytest.raises(DataError, match="^damaged$"), World().failing_together():
+        raise DataError("damaged")
+    with World().failing_together():
+        pass
 
 
 def test_sum_alone_is_a_copy():

@@ -2,7 +2,17 @@ import pytest
 
 from hpcsurrogate.core.errors import ConfigError
 from hpcsurrogate.core.yaml_loader import load_experiment
-from hpcsurrogate.pipeline.consistency import check_consistency
+from hpcsurrogate.pipeline.consistency import check_consistency, require_two_dimensions
+from hpcsurrogate.pipeline.stages import STAGE_NAMES
+
+CNN = "train.model={{kind: cnn, {}}}".format
+FORCING = "flow.forcing={kind: kolmogorov}"
+BOX_FILTERS = "prepare.more_filters=[{kind: box, width_over_spacing: 2}, {kind: box}]"
+THREE_DIMENSIONS = [
+    "flow.domain=[1.0, 1.0, 2.0]",
+    "host.grid=[16, 16, 32]",
+    "simulate={kind: well, files: [data.hdf5]}",
+]
 
 
 def test_a_good_experiment_passes(experiment):
@@ -24,6 +34,48 @@ def test_a_good_experiment_passes(experiment):
         (["host.time_step=0.03"], "does not divide simulate.snapshot_interval"),
         (["host.time_step=0.2"], "does not divide simulate.snapshot_interval"),
         (["host={kind: spectral, grid: [16, 16], time_step: 0.05}"], "face_average is for a finite_volume host"),
+        (["flow.domain=[1.0, 1.0, 2.0]"], "simulate.kind: dns is two-dimensional, but flow.domain has 3 lengths"),
+        (["host.grid=[16, 16, 16]"], "host.grid: [16, 16, 16] has 3 axes, but flow.domain has 2 lengths"),
+        (THREE_DIMENSIONS[:1] + THREE_DIMENSIONS[2:], "host.grid: [16, 16] has 2 axes, but flow.domain has 3 lengths"),
+        (
+            [
+                "couple.contenders=[{name: deep, closure: {kind: none}, "
+                "host: {kind: spectral, grid: [16, 16, 16], time_step: 0.05}}]"
+            ],
+            "couple.contenders.0.host.grid: [16, 16, 16] has 3 axes",
+        ),
+        (
+            [
+                "host={kind: spectral, grid: [16, 16], time_step: 0.05}",
+                "prepare.filter.kind=sharp",
+                "prepare.more_filters=[{kind: box}, {kind: face_average}]",
+            ],
+            "prepare.more_filters.1.kind: face_average is for a finite_volume host",
+        ),
+        (["prepare.filter.width=0.1"], "prepare.filter: a face_average is as wide as the coarse cell"),
+        (
+            ["prepare.more_filters=[{kind: face_average, width: 0.1}]"],
+            "prepare.more_filters.0: a face_average is as wide as the coarse cell",
+        ),
+        (
+            ["prepare.more_filters=[{kind: face_average}]"],
+            "prepare.more_filters.0: the same face_average filter of the same width as prepare.filter",
+        ),
+        (
+            ["prepare.more_filters=[{kind: box}, {kind: gaussian}, {kind: box, width_over_spacing: 1}]"],
+            "prepare.more_filters.2: the same box filter of the same width as prepare.more_filters.0",
+        ),
+        ([CNN("scalars: [filter_width]")], "train.model.scalars: filter_width is the same in all data"),
+        (["flow.viscosity=0", CNN("scalars: [reynolds_number]")], "reynolds_number does not exist at flow.viscosity: 0"),
+        (
+            [BOX_FILTERS, CNN("scalars: [filter_width]"), "train.apriori.augmentation.rotations=true", FORCING],
+            "train.apriori.augmentation: with train.model.scalars: filter_width only for a flow without forcing",
+        ),
+        (
+            [CNN("principal_components: {patch: 3, components: 19}")],
+            "train.model.principal_components.components: 19 is more than the 18 velocity components",
+        ),
+        (["train.apriori.augmentation.galilean=0.5"], "train.apriori.augmentation.galilean: the commutator changes"),
     ],
 )
 def test_sections_that_do_not_fit_together(experiment_file, overrides, expected):
@@ -37,3 +89,27 @@ def test_time_steps_that_divide_up_to_round_off_pass(experiment_file):
     for step, interval in ((0.0125, 0.1), (0.1, 0.3)):
         overrides = [f"host.time_step={step}", f"simulate.snapshot_interval={interval}"]
         check_consistency(load_experiment(experiment_file, overrides))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        THREE_DIMENSIONS,
+        [BOX_FILTERS],
+        [BOX_FILTERS, CNN("scalars: [filter_width], principal_components: {patch: 3, components: 18}")],
+        ["train.apriori.augmentation.galilean=0.5", "train.apriori.target=sgs_force"],
+    ],
+)
+def test_sections_that_fit_together(experiment_file, overrides):
+    check_consistency(load_experiment(experiment_file, overrides))
+
+
+def test_three_dimensions_end_at_prepare(experiment, experiment_file):
+    deep = load_experiment(experiment_file, THREE_DIMENSIONS)
+    for stage in STAGE_NAMES:
+        require_two_dimensions(experiment, stage)
+        if stage in ("simulate", "prepare"):
+            require_two_dimensions(deep, stage)
+        else:
+            with pytest.raises(ConfigError, match=f"flow.domain: three-dimensional, but the stage {stage} needs"):
+                require_two_dimensions(deep, stage)

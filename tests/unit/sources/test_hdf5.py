@@ -1,11 +1,13 @@
-"""Nothing outside a file is read, and nothing that was never written is taken for data."""
+"""Nothing outside a file is read, nothing that was never written is taken for data, no declared size is believed."""
+
+import sys
 
 import h5py
 import numpy as np
 import pytest
 
-from hpcsurrogate.core.errors import DataError
-from hpcsurrogate.sources.hdf5 import find_array, open_hdf5, read_attribute
+from hpcsurrogate.core.errors import ConfigError, DataError
+from hpcsurrogate.sources.hdf5 import ZSTD, find_array, open_hdf5, read_attribute, read_fixed_text
 
 
 @pytest.fixture
@@ -61,6 +63,127 @@ def test_what_was_never_written_is_not_zero(path, chunks, message):
     if chunks:
         edit(path, lambda file: file["a"].__setitem__(slice(0, 2), 1.0))
     with pytest.raises(DataError, match=message):
+        read(path, "a")
+
+
+def patch(path, old, new):
+    """Change bytes in place: the fixture's file is in HDF5's oldest format, which has no checksums to be mended."""
+    content = path.read_bytes()
+    assert old in content and len(old) == len(new)
+    path.write_bytes(content.replace(old, new))
+
+
+def test_groups_that_are_no_tree_are_refused(path):
+    edit(path, lambda file: file.create_group("a/b"))
+    edit(path, lambda file: file["a/b"].__setitem__("loop", file["a"]))
+    with pytest.raises(DataError, match="/a/b/loop is another name of a group"), open_hdf5(path):
+        pass
+    edit(path, lambda file: (file["a/b"].__delitem__("loop"), file["a"].__setitem__("root", file["/"])))
+    with pytest.raises(DataError, match="/a/root is another name of a group"), open_hdf5(path):
+        pass
+
+
+def test_deep_nesting_is_refused(path):
+    edit(path, lambda file: file.create_group("/".join("abcdefgh")))
+    with open_hdf5(path):
+        pass
+    edit(path, lambda file: file.create_group("/".join("abcdefghi")))
+    with pytest.raises(DataError, match="/a/b/c/d/e/f/g/h/i lies in more than 8 groups"), open_hdf5(path):
+        pass
+
+
+def test_a_name_that_is_there_twice_is_refused(path):
+    edit(path, lambda file: (file.create_group("deep/first"), file.create_group("deep/other")))
+    patch(path, b"other\0", b"first\0")
+    with pytest.raises(DataError, match="/deep holds a name twice"), open_hdf5(path):
+        pass
+
+
+def test_an_attribute_that_is_there_twice_is_refused(path):
+    edit(path, lambda file: file.attrs.update({"colour": 1, "number": 2}))
+    patch(path, b"number\0", b"colour\0")
+    with open_hdf5(path) as file, pytest.raises(DataError, match="/ has attribute colour 2 times"):
+        read_attribute(path, file, "colour")
+
+
+def test_an_attribute_without_a_value_is_refused(path):
+    edit(path, lambda file: file.attrs.__setitem__("colour", h5py.Empty("f4")))
+    with open_hdf5(path) as file, pytest.raises(DataError, match="colour of / is empty"):
+        read_attribute(path, file, "colour")
+
+
+def test_a_fixed_text_is_read_and_one_of_variable_length_is_not(path):
+    edit(path, lambda file: file.attrs.update({"fixed": np.bytes_("m/s"), "variable": "m/s"}))
+    with open_hdf5(path) as file:
+        assert read_fixed_text(path, file, "fixed") == "m/s"
+        with pytest.raises(DataError, match="variable of / is not one text of fixed length"):
+            read_fixed_text(path, file, "variable")
+
+
+@pytest.mark.parametrize(
+    "declare",
+    [{}, {"chunks": (12345,)}, {"chunks": (12345,), "compression": "gzip"}, {"chunks": (12345,), "fletcher32": True}],
+)
+def test_a_declared_size_beyond_the_file_is_refused_before_it_is_allocated(path, declare):
+    edit(path, lambda file: file.create_dataset("a", data=np.ones(12345, "f4"), **declare))
+    huge = 2**29  # floats: 2 GiB
+    patch(path, (12345).to_bytes(8, "little"), huge.to_bytes(8, "little"))
+    if declare:  # the chunk's length, followed by the size of an element
+        patch(path, (12345).to_bytes(4, "little") + b"\4\0\0\0", huge.to_bytes(4, "little") + b"\4\0\0\0")
+    with pytest.raises(DataError, match=r"a declares 2147483648 bytes, more than|a failed .*invalid dataset size"):
+        read(path, "a")
+
+
+def float24():
+    kind = h5py.h5t.IEEE_F32LE.copy()
+    kind.set_fields(23, 15, 8, 0, 15)
+    kind.set_precision(24)
+    kind.set_size(3)
+    return kind
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [np.dtype([("x", "f4"), ("y", "f4")]), h5py.string_dtype(), np.dtype("S4"), h5py.vlen_dtype("f4"), h5py.ref_dtype,
+     np.dtype("c8"), h5py.Datatype(float24())],
+)  # fmt: skip
+def test_anything_but_ordinary_numbers_is_refused(path, kind):
+    edit(path, lambda file: file.create_dataset("a", (2,), kind))
+    with pytest.raises(DataError, match="file.hdf5: a holds .* not ordinary numbers"):
+        read(path, "a")
+
+
+@pytest.mark.parametrize("kind", ["f4", ">f8", "f2", "i4", "u1", "?"])
+def test_every_ordinary_number_is_read(path, kind):
+    edit(path, lambda file: file.create_dataset("a", data=np.array([0, 1], kind)))
+    np.testing.assert_array_equal(read(path, "a"), [0, 1])
+
+
+def test_an_array_without_a_shape_is_refused(path):
+    edit(path, lambda file: file.create_dataset("a", data=h5py.Empty("f4")))
+    with pytest.raises(DataError, match="a has no shape"):
+        read(path, "a")
+
+
+def test_an_unknown_filter_is_named(path):
+    def write(file):
+        array = file.create_dataset("a", (2,), "f4", chunks=(2,), compression=300, allow_unknown_filter=True)
+        array.id.write_direct_chunk((0,), bytes(8))
+
+    edit(path, write)
+    with pytest.raises(DataError, match="a is stored with the unknown filter 300"):
+        read(path, "a")
+
+
+def test_codecs_that_are_not_installed_are_named(path, monkeypatch):
+    def write(file):
+        array = file.create_dataset("a", (2,), "f4", chunks=(2,), compression=ZSTD, allow_unknown_filter=True)
+        array.id.write_direct_chunk((0,), bytes(8))
+
+    edit(path, write)
+    monkeypatch.setitem(sys.modules, "hdf5plugin", None)  # what an import finds that must not succeed
+    monkeypatch.setattr(h5py.h5z, "filter_avail", lambda code: False)  # another test may have loaded them
+    with pytest.raises(ConfigError, match=r"file.hdf5: a needs filters .* pip install 'hpcsurrogate\[compression\]'"):
         read(path, "a")
 
 

@@ -1,15 +1,19 @@
 """The train stage on real prepared data, one process."""
 
+import dataclasses
 import json
 import os
 import signal
+import threading
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from hpcsurrogate.core.errors import ConfigError, DivergedError, ModelRefusedError, RequeueRequested
+from hpcsurrogate.core.errors import ConfigError, DataError, DivergedError, ModelRefusedError, RequeueRequested
+from hpcsurrogate.data.catalogue import Catalogue
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.train import losses, phases
 from hpcsurrogate.train.phases import steps_per_snapshot
@@ -130,6 +134,61 @@ def test_a_training_that_diverges_ends_with_code_4_and_writes_no_weights(make_ru
         run_train(experiment, paths, World())
     assert error.value.exit_code == 4
     assert not paths.weights.exists()
+
+
+def test_every_store_trains_the_same_weights_and_may_be_changed_on_the_way(make_run, monkeypatch):
+    written = []
+    for store in ("stream", "node", "auto"):
+        experiment, paths = make_run(store, store=store)
+        run_train(experiment, paths, World())
+        written.append(paths.weights.read_bytes())
+    assert written[0] == written[1] == written[2]
+    experiment, paths = make_run("parts", store="stream")
+    with monkeypatch.context() as patched, pytest.raises(RequeueRequested):
+        stop_at(patched, "unrolled_loss", 3)
+        run_train(experiment, paths, World())
+    run_train(make_run("parts", store="node")[0], paths, World())
+    assert load_file(paths.weights).keys() and paths.weights.read_bytes() == written[0]
+
+
+def test_splits_that_are_not_alike_are_refused(make_run):
+    experiment, paths = make_run()
+    catalogue = Catalogue.read(paths.prepared)
+    changed = [catalogue.entry(number) for number in catalogue.realisations]
+    changed[1] = dataclasses.replace(changed[1], snapshot_interval=0.2)
+    Catalogue(paths.prepared, changed).write()
+    with pytest.raises(DataError, match="snapshot_interval is 0.1 in realisation 0 and 0.2 in 1"):
+        run_train(experiment, paths, World())
+
+
+def test_no_thread_and_no_file_is_left_behind(make_run):
+    experiment, paths = make_run(store="stream")
+    run_train(experiment, paths, World())
+    assert [thread.name for thread in threading.enumerate() if thread.name == "prefetch"] == []
+    assert not [path for path in Path("/proc/self/fd").iterdir() if os.path.realpath(path).endswith(".hdf5")]
+
+
+@pytest.mark.parametrize("target, galilean", [("commutator", 0.0), ("sgs_force", 0.5)])
+def test_augmentation_changes_the_batches_and_not_what_is_resumed(make_run, monkeypatch, target, galilean):
+    augmentation = {"rotations": True, "reflections": True, "translations": True, "galilean": galilean}
+    apriori = {"target": target, "epochs": 5, "batch_size": 4, "learning_rate": 0.01}
+    run = {"unrolled": {"iterations": 0}, "apriori": apriori | {"augmentation": augmentation}}
+    plain = make_run("plain", unrolled={"iterations": 0}, apriori=apriori)
+    run_train(*plain, World())
+    whole = make_run("whole", **run)
+    run_train(*whole, World())
+    assert records(plain[1])[0]["loss"] != records(whole[1])[0]["loss"]
+    experiment, paths = make_run("parts", **run)
+    with monkeypatch.context() as patched, pytest.raises(RequeueRequested):
+        stop_at(patched, "apriori_loss", 10)
+        run_train(experiment, paths, World())
+    run_train(experiment, paths, World())
+    assert_equal_weights(paths, whole[1])
+
+
+def test_a_galilean_shift_of_the_commutator_is_refused(make_run):
+    with pytest.raises(ConfigError, match="train.apriori.augmentation.galilean: the commutator"):
+        run_train(*make_run(apriori={"augmentation": {"galilean": 0.5}}), World())
 
 
 def test_either_phase_can_be_left_out(make_run):
