@@ -32,7 +32,7 @@ from hpcsurrogate.parallel.launch import launcher_command, launcher_environment,
 NUM_SHARDS = 100_000
 CORES = len(os.sched_getaffinity(0))
 GRIDS = {"16 KiB": (64, 32), "80 KiB": (128, 80), "2 MiB": (512, 512)}  # two float32 a point
-BATCH_BYTES = 4 * 2**20  # of a rank, and at most 64 samples
+BATCH_BYTES = 16 * 2**20  # of a rank, and at most 64 samples
 LIMIT, NAIVE = "pread", "dataset[i]"
 
 
@@ -185,7 +185,7 @@ def run_bench(options: argparse.Namespace) -> int:
     load = os.getloadavg()[0]
     if load > CORES / 2:
         print(f"note: the load average is {load:.1f} on {CORES} cores; ratios of this run will be uncertain")
-    rounds, data_bytes, turn_bytes = (9, 2**26, 2**26) if options.quick else (21, 2**29, 2**28)
+    rounds, data_bytes, turn_bytes = (9, 2**27, 2**28) if options.quick else (15, 2**29, 2**29)
     figures = []
     with tempfile.TemporaryDirectory(dir=options.directory) as folder:
         written: dict[tuple, Path] = {}
@@ -194,7 +194,7 @@ def run_bench(options: argparse.Namespace) -> int:
             if key not in written:
                 written[key] = Path(folder) / f"{case.size}-{case.compression}".replace(" ", "")
                 compressed = case.compression != "none"
-                write_shards(written[key], GRIDS[case.size], data_bytes // (8 if compressed else 1), case.compression)
+                write_shards(written[key], GRIDS[case.size], data_bytes // (2 if compressed else 1), case.compression)
             turn = turn_bytes // (8 if case.cold or case.compression != "none" else 1)
             figures += figures_of(case, run_case(case, written[key], rounds, turn, limit=300))
         figures += startup_figures(Path(folder), options.ranks or (1, 2, 4))

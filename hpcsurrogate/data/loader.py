@@ -9,8 +9,8 @@ Legend
 import math
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from itertools import count
-from typing import Literal, NamedTuple
+from itertools import count, pairwise
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -25,10 +25,11 @@ from hpcsurrogate.data.stores.store import Store
 from hpcsurrogate.parallel.world import World
 
 Batch = dict[str, Tensor]
+Item = TypeVar("Item")
 
-# Small batches are made several at a time: handing one from thread to thread takes 20 microseconds, reading 1 MiB 120.
-STRETCH_BYTES = 2**22
-POSITIONS_AT_ONCE = 4096  # of the order: a call of numpy on them costs little more than on those of one batch
+# Small batches are made several at a time: to hand one on takes 20 microseconds, to read 1 MiB 120.
+STRETCH_BYTES = 2**21
+POSITIONS_AT_ONCE = 1024  # of the order: a call of numpy on them costs little more than on those of one batch
 
 
 class _Stretch(NamedTuple):
@@ -53,6 +54,9 @@ class WindowLoader:
     fields : sequence of str             fields of a batch
     memory_format : str                  "contiguous", or "channels_last": the component varies fastest, as in the file
     augment : Augmenter or None          applied to training batches of single snapshots
+    background : bool or None            whether a thread of its own makes batches ahead of the consumer; None: if they
+                                         go to a GPU. A thread that reads takes time from one that computes on the same
+                                         core; there the store is told what comes next, and has it under way
     filter_widths : ndarray or None      (realisations of the store,): width that goes with the fields of each [m]
 
     Attributes
@@ -83,6 +87,7 @@ class WindowLoader:
         fields: Sequence[str] = ("velocity", "commutator"),
         memory_format: Literal["contiguous", "channels_last"] = "contiguous",
         augment: Augmenter | None = None,
+        background: bool | None = None,
         filter_widths: np.ndarray | None = None,
     ):
         if batch_size % world.size:
@@ -94,6 +99,7 @@ class WindowLoader:
         self.store, self.window, self.batch_size, self.world = store, window, batch_size, world
         self.device, self.fields, self.memory_format = torch.device(device), tuple(fields), memory_format
         self._augment, self._filter_widths = augment, filter_widths
+        self._background = self.device.type == "cuda" if background is None else background
         self._share = batch_size // world.size
         self._training = _Windows(store, window, stride=1)
         # Windows that only touch: what one ends with, the next starts from, and no snapshot is predicted twice.
@@ -103,7 +109,7 @@ class WindowLoader:
         self._order = SampleOrder(self.num_windows, seed)
 
     def batches(self, first: int = 0) -> Generator[tuple[int, Batch], None, None]:
-        """Yield this rank's share of every batch from batch `first` on, without end; close it to end its thread.
+        """Yield this rank's share of every batch from batch `first` on, without end; close it when done.
 
         Parameters
         ----------
@@ -120,11 +126,12 @@ class WindowLoader:
         ------
         DataError    if the store meets a damaged shard; on this rank alone
         """
-        stretches = prefetched((each.epochs, self._load_stretch(each)) for each in self._stretches(first))
+        stretches = self._ahead(self._load_stretches(self._stretches(first)))
         with closing(stretches):
             for epochs, stretch in stretches:
                 for begin, epoch in zip(count(0, self._share), epochs):
                     yield epoch, {name: values[begin : begin + self._share] for name, values in stretch.items()}
+                del stretch
 
     def validation(self) -> Generator[Batch, None, None]:
         """Yield this rank's part of the validation windows, in batches of at most batch_size / ranks.
@@ -135,9 +142,12 @@ class WindowLoader:
         """
         own = np.arange(self.world.rank, self._validation.number, self.world.size)
         starts = self._validation.first_snapshots(own)
-        return prefetched(
+        return self._ahead(
             self._tensors(self._read(starts[first : first + self._share])) for first in range(0, len(own), self._share)
         )
+
+    def _ahead(self, items: Generator[Item, None, None]) -> Generator[Item, None, None]:
+        return prefetched(items) if self._background else items
 
     def _stretches(self, first: int) -> Iterator[_Stretch]:
         sample_bytes = sum(math.prod(self.store.shape(name)) * self.store.dtype(name).itemsize for name in self.fields)
@@ -157,6 +167,14 @@ class WindowLoader:
                 yield _Stretch(epochs[part], positions[part].ravel(), starts[part].ravel())
             first += num_batches
 
+    def _load_stretches(self, stretches: Iterator[_Stretch]) -> Generator[tuple[list[int], Batch], None, None]:
+        for stretch, following in pairwise(stretches):
+            batch = self._load_stretch(stretch)
+            for name in self.fields:
+                self.store.expect(name, self._snapshots(following.starts))
+            yield stretch.epochs, batch
+            del batch  # so that its memory, still in the cache, can take the next one
+
     def _load_stretch(self, stretch: _Stretch) -> Batch:
         samples = self._read(stretch.starts)
         if self._augment is not None:
@@ -169,13 +187,15 @@ class WindowLoader:
 
     def _read(self, starts: np.ndarray) -> dict[str, np.ndarray]:
         """Windows that begin at these snapshots: field -> (windows x snapshots, *grid, c), float32."""
-        snapshots = (starts[:, None] + np.arange(self.window + 1)).ravel()
-        samples = {}
+        snapshots, samples = self._snapshots(starts), {}
         for name in self.fields:
             stored = self._empty((len(snapshots), *self.store.shape(name)), self.store.dtype(name))
             self.store.read(name, snapshots, stored)
             samples[name] = _components_last(stored, FIELDS[name].rank)
         return samples
+
+    def _snapshots(self, starts: np.ndarray) -> np.ndarray:
+        return (starts[:, None] + np.arange(self.window + 1)).ravel()
 
     def _empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         # Pinned memory is slow to get, so torch keeps what batches have left.

@@ -58,6 +58,12 @@ class JointStore:
             self._stores[index].read(field, snapshots[mine] - self._starts[index], part)
             out[mine] = part
 
+    def expect(self, field: str, snapshots: np.ndarray) -> None:
+        """Tell every store what will be read next of its snapshots."""
+        owners = np.searchsorted(self._starts, snapshots, side="right") - 1
+        for index in np.unique(owners).tolist():
+            self._stores[index].expect(field, snapshots[owners == index] - self._starts[index])
+
     def new_epoch(self) -> None:
         """Look again whether the data are still those of their catalogues."""
         for store in self._stores:

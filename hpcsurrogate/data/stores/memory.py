@@ -47,6 +47,9 @@ class MemoryStore:
         """Number format of a field."""
         return self._samples[field].dtype
 
+    def expect(self, field: str, snapshots: np.ndarray) -> None:
+        """Nothing to do: all are in memory."""
+
     def new_epoch(self) -> None:
         """Nothing to do: files are not read again."""
 

@@ -45,6 +45,9 @@ class Store(Protocol):
         ShapeError    if `out` has another shape, precision or memory order
         """
 
+    def expect(self, field: str, snapshots: np.ndarray) -> None:
+        """Take note of the snapshots that will be read next: a store that waits for a disk has them under way."""
+
     def new_epoch(self) -> None:
         """Look again whether the data are still those of the catalogue, where they can change under the store."""
 

@@ -6,7 +6,7 @@ are compared when a chunk is read for the first time; whether a file is still th
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import NoReturn, Self
 
@@ -19,7 +19,7 @@ from hpcsurrogate.data.chunks import CHECKSUM_BYTES, CHECKSUM_DIFFERS, REMEDY
 from hpcsurrogate.data.fletcher32 import fletcher32
 from hpcsurrogate.data.snapshot_table import SnapshotTable
 from hpcsurrogate.data.stores.open_shards import OpenShards
-from hpcsurrogate.data.stores.ranges import Buffers, UnreadableError, read_ranges
+from hpcsurrogate.data.stores.ranges import Buffers, UnreadableError, read_ranges, will_need
 from hpcsurrogate.data.stores.samples import find_samples
 from hpcsurrogate.data.stores.unpacking import PackedChunk, Unpacker
 
@@ -58,6 +58,7 @@ class StreamStore:
         self._open = OpenShards(self.table, fields)
         self._trusted = {name: _Marks(self.table.num_snapshots) for name in fields}
         self._settled: set[str] = set()  # fields of which nothing is left to be checked, unpacked or closed
+        self._is_cold = False  # whether a read of this epoch had to wait for the disk
         self._unpackers: dict[str, list[Unpacker]] = {}
         self._threads = threads
         self._pool = ThreadPoolExecutor(max(1, threads - 1), "unpack")  # starts a thread when there is work for it
@@ -87,10 +88,10 @@ class StreamStore:
         ShapeError     if `out` has another shape, precision or memory order
         """
         self._require_valid(field, snapshots, out)
-        if field in self._settled:
+        if field in self._settled and len(snapshots):
             descriptors, offsets = self._open.addresses[field].take(snapshots, axis=0).T.tolist()
             if 0 not in offsets:
-                self._fill(field, snapshots, descriptors, offsets, out)
+                self._fill(field, snapshots, descriptors, offsets, _rows(out, self._samples[field].num_bytes))
                 return
         # A batch may lie in more files than may be open at a time.
         step = len(snapshots) if self._open.is_complete else self._open.capacity
@@ -98,9 +99,18 @@ class StreamStore:
             here = slice(start, start + step)
             self._read(field, snapshots[here], out[here])
 
+    def expect(self, field: str, snapshots: np.ndarray) -> None:
+        """Have the snapshots that will be read next brought into the page cache, if others had to be waited for."""
+        if self._is_cold and self._open.is_complete and field not in self._open.contents:
+            self._open.use(np.unique(self.table.locate(snapshots)[0]).tolist())
+            num_bytes = self._samples[field].num_bytes
+            addresses = self._open.addresses[field].take(snapshots, axis=0).tolist()
+            will_need([(descriptor, offset, num_bytes) for descriptor, offset in addresses])
+
     def new_epoch(self) -> None:
         """Compare every file that is still needed with what it was, when it is needed next."""
         self._open.look_again()
+        self._is_cold = False
 
     def close(self) -> None:
         """Close all files and end all threads."""
@@ -119,40 +129,50 @@ class StreamStore:
         trusted = self._trusted[field]
         if field in self._open.contents:
             self._unpack(field, snapshots, descriptors, offsets, out)
-        elif trusted.are_all_set(snapshots):
-            self._fill(field, snapshots, descriptors, offsets, out)
         else:
-            self._fill_and_check(field, snapshots, descriptors, offsets, out)
+            is_trusted = trusted.get(snapshots)
+            rows = list(zip(descriptors, offsets, _rows(out, self._samples[field].num_bytes), strict=True))
+            if is_trusted.any():
+                known = [rows[index] for index in np.flatnonzero(is_trusted).tolist()]
+                self._fill(field, snapshots[is_trusted], *zip(*known, strict=True))
+            self._fill_and_check(field, snapshots, rows, np.flatnonzero(~is_trusted), out)
         trusted.set(snapshots)
         if trusted.are_all and self._open.is_complete and field not in self._open.contents:
             self._settled.add(field)
 
     def _fill(
-        self, field: str, snapshots: np.ndarray, descriptors: list[int], offsets: list[int], out: np.ndarray
+        self,
+        field: str,
+        snapshots: np.ndarray,
+        descriptors: Sequence[int],
+        offsets: Sequence[int],
+        buffers: Sequence[Buffers],
     ) -> None:
-        num_bytes = self._samples[field].num_bytes
         try:
-            read_ranges(descriptors, offsets, _rows(out, num_bytes), num_bytes)
+            self._is_cold |= read_ranges(descriptors, offsets, buffers, sum(map(len, buffers[0]))) > 0
         except UnreadableError as error:
-            self._refuse_unreadable(field, snapshots, descriptors, offsets, error)
+            places = zip(descriptors, offsets, strict=True)
+            self._refuse(field, snapshots, list(places).index((error.descriptor, error.offset)), str(error))
 
     def _fill_and_check(
-        self, field: str, snapshots: np.ndarray, descriptors: list[int], offsets: list[int], out: np.ndarray
+        self,
+        field: str,
+        snapshots: np.ndarray,
+        rows: list[tuple[int, int, Buffers]],
+        unchecked: np.ndarray,
+        out: np.ndarray,
     ) -> None:
-        num_bytes = self._samples[field].num_bytes
-        checksums = np.empty(len(out), dtype="<u4")
-        rows = zip(_rows(out, num_bytes), _rows(checksums, CHECKSUM_BYTES), strict=True)
-        buffers = [content + checksum for content, checksum in rows]
-        step = max(1, CHECKED_AT_ONCE // num_bytes)
-        for start in range(0, len(out), step):
-            here = slice(start, start + step)
-            try:
-                read_ranges(descriptors[here], offsets[here], buffers[here], num_bytes + CHECKSUM_BYTES)
-            except UnreadableError as error:
-                self._refuse_unreadable(field, snapshots, descriptors, offsets, error)
-            content = out[here].reshape(-1, num_bytes // out.itemsize).view(np.uint8)
-            for index in np.flatnonzero(fletcher32(content) != checksums[here])[:1]:
-                self._refuse(field, snapshots, start + index, CHECKSUM_DIFFERS)
+        """Fill the unchecked rows of `out`, their checksums beside them."""
+        content = out.reshape(len(out), -1).view(np.uint8)
+        step = max(1, CHECKED_AT_ONCE // self._samples[field].num_bytes)
+        for start in range(0, len(unchecked), step):
+            some = unchecked[start : start + step]
+            checksums = np.empty(len(some), dtype="<u4")
+            descriptors, offsets, buffers = zip(*(rows[index] for index in some.tolist()), strict=True)
+            checked = zip(buffers, _rows(checksums, CHECKSUM_BYTES), strict=True)
+            self._fill(field, snapshots[some], descriptors, offsets, [row + checksum for row, checksum in checked])
+            for index in np.flatnonzero(fletcher32(content[some]) != checksums)[:1]:
+                self._refuse(field, snapshots[some], index, CHECKSUM_DIFFERS)
 
     def _unpack(
         self, field: str, snapshots: np.ndarray, descriptors: list[int], offsets: list[int], out: np.ndarray
@@ -199,17 +219,6 @@ class StreamStore:
     def _refuse(self, field: str, snapshots: np.ndarray, number: int, reason: str) -> NoReturn:
         raise DataError(f"{self._place(field, snapshots, number)}: {reason}; {REMEDY}")
 
-    def _refuse_unreadable(
-        self,
-        field: str,
-        snapshots: np.ndarray,
-        descriptors: list[int],
-        offsets: list[int],
-        error: UnreadableError,
-    ) -> NoReturn:
-        places = zip(descriptors, offsets, strict=True)
-        self._refuse(field, snapshots, list(places).index((error.descriptor, error.offset)), str(error))
-
 
 class _Marks:
     """A bit for each snapshot, and quick to say that all are set."""
@@ -225,9 +234,6 @@ class _Marks:
     def are_all(self) -> bool:
         return self._missing == 0
 
-    def are_all_set(self, snapshots: np.ndarray) -> bool:
-        return self.are_all or bool(self.get(snapshots).all())
-
     def set(self, snapshots: np.ndarray) -> None:
         if self._missing:
             new = np.unique(snapshots[~self.get(snapshots)])
@@ -239,5 +245,9 @@ def _rows(array: np.ndarray, num_bytes: int) -> list[Buffers]:
     """The bytes of every row; slices of a memoryview are made quicker than rows of an array."""
     if len(array) == 0:
         return []
-    content = memoryview(array).cast("B")
-    return [(content[start : start + num_bytes],) for start in range(0, array.nbytes, num_bytes)]
+    return list(zip(map(memoryview(array).cast("B").__getitem__, _slices(len(array), num_bytes))))  # noqa: B905
+
+
+@lru_cache(maxsize=16)
+def _slices(number: int, num_bytes: int) -> tuple[slice, ...]:
+    return tuple(slice(row * num_bytes, (row + 1) * num_bytes) for row in range(number))

@@ -45,6 +45,9 @@ class ArrayStore:
             raise DataError("realisation-0001.hdf5: checksum differs")
         out[...] = self.arrays[field][snapshots]
 
+    def expect(self, field, snapshots):
+        self.expected.append((field, snapshots.tolist()))
+
     def new_epoch(self):
         self.epochs += 1
 
