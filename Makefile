@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHON TORCH TORCH_INDEX
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test lint bench fuzz clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -22,9 +22,13 @@ lint: install  ## style (ruff) and which room may import which (import-linter)
 test: lint  ## the whole test suite, MPI tests included
 	$(BIN)/python -m pytest
 
-bench: install  ## time per right-hand side beside exponax and jax-cfd
+bench: install  ## the solver beside exponax and jax-cfd, the loader beside raw pread: a quarter of an hour
 	$(BIN)/python -m pip install --quiet -c constraints.txt -c .venv/torch.txt --no-build-isolation -e ".[bench]"
 	$(BIN)/python scripts/bench_solver.py
+	$(BIN)/python scripts/bench_loader.py
+
+fuzz: install  ## 100,000 random damages to shards and catalogue: refused or harmless, about 15 minutes
+	$(BIN)/python scripts/fuzz_shards.py
 
 clean:  ## remove .venv and what tools left; runs/ stays
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache

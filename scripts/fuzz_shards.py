@@ -27,11 +27,11 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from hpcsurrogate.data.stores.stream import StreamStore
 
 from hpcsurrogate.core.errors import HpcsurrogateError
 from hpcsurrogate.data.catalogue import FILE_NAME, Catalogue, catalogue_shard, shard_name
 from hpcsurrogate.data.shards import ShardHeader, ShardWriter
+from hpcsurrogate.data.stores.stream import StreamStore
 
 BLOCKS = ((0, 0, 3, "none"), (0, 3, 2, "none"), (1, 0, 4, "gzip"))  # realisation, first snapshot, number, compression
 FIELDS = ("velocity", "sgs_stress")
@@ -79,16 +79,17 @@ def read_catalogued(directory: Path, verify: bool) -> str:
 
 
 def read_streamed(directory: Path) -> str:
-    """Digest of every snapshot that the streaming store yields, last one first."""
+    """Digest of every snapshot that the streaming store yields, the last one of each realisation first."""
     catalogue = Catalogue.read(directory)
     intervals = [catalogue.entry(realisation).snapshot_interval for realisation in catalogue.realisations]
     digest = hashlib.sha256(repr(intervals).encode())
-    with StreamStore(catalogue, catalogue.realisations, FIELDS) as store:
-        snapshots = np.arange(store.table.num_snapshots)[::-1].copy()
-        for name in FIELDS:
-            out = np.empty((len(snapshots), *store.shape(name)), store.dtype(name))
-            store.read(name, snapshots, out)
-            digest.update(out.tobytes())
+    for realisation in catalogue.realisations:  # one at a time: the shards of a store are compressed alike
+        with StreamStore(catalogue, (realisation,), FIELDS) as store:
+            snapshots = np.arange(store.table.num_snapshots)[::-1].copy()
+            for name in FIELDS:
+                out = np.empty((len(snapshots), *store.shape(name)), store.dtype(name))
+                store.read(name, snapshots, out)
+                digest.update(out.tobytes())
     return digest.hexdigest()
 
 

@@ -44,19 +44,7 @@ class ClusterStore(MemoryStore):
         self._block.publish()
 
     def read(self, field: str, snapshots: np.ndarray, out: np.ndarray) -> None:
-        """Copy or fetch snapshots of a field; returns when all are there. Not collective.
-
-        Parameters
-        ----------
-        field : str
-        snapshots : ndarray, shape (n,), int64    in any order, repeats allowed
-        out : ndarray, shape (n, *shape(field))   written
-
-        Raises
-        ------
-        IndexError    if there is no such snapshot
-        ShapeError    if `out` has another shape, precision or memory order
-        """
+        """Copy or fetch snapshots of a field and return when all are there; not collective; see Store.read."""
         self._require_valid(field, snapshots, out)
         owners = np.searchsorted(self._bounds, snapshots, side="right") - 1
         num_bytes = self._samples[field].num_bytes

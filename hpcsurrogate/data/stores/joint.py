@@ -5,6 +5,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from hpcsurrogate.core.errors import ShapeError
 from hpcsurrogate.data.stores.store import Store
 
 
@@ -49,6 +50,11 @@ class JointStore:
 
     def read(self, field: str, snapshots: np.ndarray, out: np.ndarray) -> None:
         """Copy snapshots of a field, numbered through all stores; see Store.read."""
+        shape, dtype = (len(snapshots), *self.shape(field)), self.dtype(field)
+        if out.shape != shape or out.dtype != dtype:
+            raise ShapeError(
+                f"{field}: samples go into an array of {dtype} of shape {shape}, not {out.dtype} of {out.shape}"
+            )
         owners = np.searchsorted(self._starts, snapshots, side="right") - 1
         if len(owners) and (owners.min() < 0 or owners.max() >= len(self._stores)):
             raise IndexError(f"snapshots {snapshots.min()} to {snapshots.max()} of {self.table.num_snapshots}")

@@ -38,19 +38,7 @@ class NodeStore(MemoryStore):
         self._block.synchronise()
 
     def read(self, field: str, snapshots: np.ndarray, out: np.ndarray) -> None:
-        """Copy snapshots of a field.
-
-        Parameters
-        ----------
-        field : str
-        snapshots : ndarray, shape (n,), int64    in any order, repeats allowed
-        out : ndarray, shape (n, *shape(field))   written
-
-        Raises
-        ------
-        IndexError    if there is no such snapshot
-        ShapeError    if `out` has another shape, precision or memory order
-        """
+        """Copy snapshots of a field; see Store.read."""
         self._require_valid(field, snapshots, out)
         # "clip" lets numpy write into `out` without a copy of its own; nothing is clipped after the check.
         np.take(self._arrays[field], snapshots, axis=0, out=out, mode="clip")

@@ -33,6 +33,7 @@ class ArrayStore:
         stress = self.arrays["sgs_stress"]
         stress += stress.swapaxes(-1, -2)
         self.epochs, self.fail_from = 0, None
+        self.asked, self.expected = [], []
 
     def shape(self, field):
         return self.arrays[field].shape[1:]
@@ -43,6 +44,7 @@ class ArrayStore:
     def read(self, field, snapshots, out):
         if self.fail_from is not None and snapshots.max() >= self.fail_from:
             raise DataError("realisation-0001.hdf5: checksum differs")
+        self.asked.append((field, snapshots.tolist()))
         out[...] = self.arrays[field][snapshots]
 
     def expect(self, field, snapshots):
@@ -232,6 +234,21 @@ def test_augmentation_is_a_function_of_the_position_and_leaves_validation_alone(
         assert torch.equal(one["velocity"], other["velocity"])
 
 
+@pytest.mark.parametrize("window", [0, 2])
+def test_the_width_of_its_realisation_comes_with_each_window(window):
+    store, widths = ArrayStore(), np.array([0.1, 0.3])
+    options = {"window": window, "batch_size": 6, "filter_widths": widths}
+    for _, batch in first_batches(loader_of(store, **options), 5):
+        expected = [widths[place(sample.numpy(), store)[0]] for sample in batch["velocity"]]
+        torch.testing.assert_close(batch["filter_width"], torch.tensor(expected, dtype=torch.float32), rtol=0, atol=0)
+        assert len(set(expected)) == 2
+    whole = first_batches(loader_of(store, **options), 1)[0][1]
+    half = first_batches(loader_of(store, rank=1, size=2, **options), 1)[0][1]
+    assert torch.equal(half["filter_width"], whole["filter_width"][3:])
+    # Validated with the network's own width.
+    assert all("filter_width" not in batch for batch in loader_of(store, **options).validation())
+
+
 # --- the thread, and what cannot be ----------------------------------------------------------------------------------
 
 
@@ -244,6 +261,43 @@ def test_the_store_is_told_of_every_epoch_and_a_damaged_shard_reaches_the_consum
     with pytest.raises(DataError, match=r"realisation-0001\.hdf5: checksum differs"):
         list(loader_of(store).batches())
     assert all(thread.name != "prefetch" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("window", [0, 2])
+def test_without_a_thread_the_store_is_told_of_the_next_windows_before_a_batch_is_handed_out(monkeypatch, window):
+    monkeypatch.setattr("hpcsurrogate.data.loader.STRETCH_BYTES", 1)  # batches are made one at a time
+    store = ArrayStore()
+    batches = loader_of(store, window=window, background=False).batches()
+    for number in range(1, 12):  # several epochs
+        next(batches)
+        assert len(store.asked) == len(store.expected) == 2 * number  # two fields
+    batches.close()
+    assert store.expected[:-2] == store.asked[2:]
+
+
+@pytest.mark.parametrize("window", [0, 2])
+def test_a_thread_makes_the_same_batches(window):
+    store = ArrayStore()
+
+    def threads():
+        return [thread.name for thread in threading.enumerate()].count("prefetch")
+
+    def taken(background):
+        loader = loader_of(store, window=window, background=background)
+        batches = loader.batches(3)
+        found = [next(batches) for _ in range(20)]
+        running = threads()
+        batches.close()
+        return running, found, list(loader.validation())
+
+    (none, plain, plain_validation), (one, ahead, ahead_validation) = taken(False), taken(True)
+    assert (none, one, threads()) == (0, 1, 0)
+    assert [epoch for epoch, _ in plain] == [epoch for epoch, _ in ahead]
+    pairs = zip(
+        [batch for _, batch in plain] + plain_validation, [batch for _, batch in ahead] + ahead_validation, strict=True
+    )
+    for expected, batch in pairs:
+        assert all(torch.equal(batch[name], expected[name]) for name in ("velocity", "commutator"))
 
 
 def test_what_cannot_be_is_said_in_one_line():

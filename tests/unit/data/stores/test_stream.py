@@ -12,7 +12,7 @@ from hpcsurrogate.data.catalogue import Catalogue, catalogue_shard, shard_name
 from hpcsurrogate.data.chunks import ChunkTable
 from hpcsurrogate.data.layout import from_file
 from hpcsurrogate.data.shards import ShardReader
-from hpcsurrogate.data.stores import open_shards
+from hpcsurrogate.data.stores import open_shards, stream
 from hpcsurrogate.data.stores.stream import StreamStore
 
 COMPRESSIONS = ("none", "gzip", "zstd", "blosc")
@@ -224,6 +224,73 @@ def test_what_the_system_cannot_read_is_named(write_shards, monkeypatch, compres
         monkeypatch.setattr(os, "preadv", broken)
         with pytest.raises(DataError, match=r"velocity, snapshot 3 of the file: cannot be read \(Input/output error\)"):
             read(store, "velocity", [3])
+
+
+@pytest.fixture
+def expected_ranges(monkeypatch):
+    """What `expect` has read ahead: a list of (descriptor, offset, bytes), to be cleared by the test."""
+    ranges = []
+    monkeypatch.setattr(stream, "will_need", ranges.extend)
+    return ranges
+
+
+def is_cached(monkeypatch, answer):
+    """Let every read that must not wait for the disk succeed or fail."""
+    preadv = os.preadv
+
+    def answered(descriptor, buffers, offset, flags=0):
+        if flags and not answer:
+            raise BlockingIOError(11, "not in the cache")
+        return preadv(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", answered)
+
+
+def test_a_store_that_waits_for_the_disk_has_the_next_samples_under_way(write_shards, monkeypatch, expected_ranges):
+    directory, _ = write_shards((5, 4), snapshots_per_shard=3)
+    is_cached(monkeypatch, False)
+    with open_stream(directory) as store:
+        store.expect("velocity", np.array([1]))
+        assert expected_ranges == []  # nothing is known yet
+        read(store, "velocity", [0])
+        store.expect("velocity", np.array([6, 1, 4]))  # of shards that are open and of others
+        num_bytes = 6 * 4 * 2 * 4
+        places = [(1, 0, 1), (0, 0, 1), (0, 3, 1)]  # realisation, first snapshot of the shard, index in it
+        for (descriptor, offset, length), (realisation, first, index) in zip(expected_ranges, places, strict=True):
+            path = directory / shard_name(realisation, first)
+            with ShardReader(path) as reader:
+                assert (offset, length) == (ChunkTable(reader, "velocity").offsets[index], num_bytes)
+            assert os.path.samestat(os.fstat(descriptor), path.stat())
+        expected_ranges.clear()
+        store.new_epoch()
+        store.expect("velocity", np.array([6, 1, 4]))
+        assert expected_ranges == []  # by now they may be in the cache
+
+
+def test_a_store_that_finds_all_in_the_page_cache_reads_nothing_ahead(write_shards, monkeypatch, expected_ranges):
+    directory, _ = write_shards((5,))
+    is_cached(monkeypatch, True)
+    with open_stream(directory, (0,)) as store:
+        for _ in range(2):  # with checksums and without
+            read(store, "velocity", range(5))
+            store.expect("velocity", np.arange(5))
+    assert expected_ranges == []
+
+
+def test_checksums_are_computed_of_what_was_not_read_before_and_of_nothing_else(write_shards, monkeypatch):
+    directory, arrays = write_shards((5, 4), snapshots_per_shard=3)
+    checked = []
+    fletcher32 = stream.fletcher32
+    monkeypatch.setattr(stream, "fletcher32", lambda rows: checked.append(len(rows)) or fletcher32(rows))
+    expected = np.concatenate([arrays[0]["velocity"], arrays[1]["velocity"]])
+    with open_stream(directory) as store:
+        for snapshots, new in (([7, 0], 2), ([0, 8, 7, 1], 2), ([1, 0, 8, 7], 0), (range(9), 5), (range(9), 0)):
+            checked.clear()
+            np.testing.assert_array_equal(read(store, "velocity", snapshots), expected[list(snapshots)])
+            assert sum(checked) == new
+        checked.clear()
+        read(store, "commutator", [0])  # of another field nothing is known
+        assert sum(checked) == 1
 
 
 def test_requests_that_make_no_sense(write_shards):
