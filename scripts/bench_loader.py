@@ -2,8 +2,8 @@
 
 Shards of random numbers are written with the program's own writer. Then, on 1, 2 and 4 ranks, the contestants take
 turns over the same samples in the same shuffled order: a bare loop of `preadv` that knows every position beforehand
-(the limit), `dataset[i]` of h5py, and the loader on each of its stores, which yields torch tensors made by its
-background thread. One word of every page is summed within the clock; before the turns, every contestant reads a whole
+(the limit), `dataset[i]` of h5py, and the loader on each of its stores, which yields torch tensors, as it does for
+training on a CPU. One word of every page is summed within the clock; before the turns, every contestant reads a whole
 epoch and sums all of it. What counts is the median of the ratio between neighbouring turns. Compressed shards are
 compared with the bare decompressor in as many threads as there are cores.
 

@@ -36,6 +36,10 @@ class RunPaths:
         """Coarse shards and their catalogue, written by prepare."""
         return self.run_dir / "prepared"
 
+    def prepared_through(self, number: int) -> Path:
+        """Coarse shards of a filter: 0 for prepare.filter, 1 for the first of prepare.more_filters."""
+        return self.prepared if number == 0 else self.prepared / f"filter-{number}"
+
     @property
     def statistics(self) -> Path:
         """Scales of the training split, written by prepare."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from hpcsurrogate.core.errors import DataError
 from hpcsurrogate.data.codecs import ChunkDecoder
-from hpcsurrogate.data.field_arrays import FILTERS
+from hpcsurrogate.data.field_arrays import FILTERS, LOST
 from hpcsurrogate.data.fletcher32 import fletcher32
 from hpcsurrogate.data.shards import ShardReader
 from hpcsurrogate.sources.hdf5 import filter_codes, translated_faults
@@ -37,6 +37,7 @@ class ChunkTable:
     stored_sizes : ndarray, shape (T,), int64     [bytes], with the checksum
     is_compressed : ndarray, shape (T,), bool     False where the codec passed by, and without one
     shape : tuple of int                          of a snapshot, (nx, ny[, nz][, component][, component])
+    is_zero : ndarray, shape (T,), bool           whether a snapshot was zero everywhere when it was written
     dtype : dtype
     itemsize : int                                [bytes]
     num_bytes : int                               of a snapshot in memory
@@ -59,6 +60,7 @@ class ChunkTable:
         self.name = f"{reader.path}: {array.name}"
         self.shape, self.dtype, self.itemsize = array.shape[2:], array.dtype, array.dtype.itemsize
         self.num_bytes = array.nbytes // array.shape[1]
+        self.is_zero = reader.is_zero(field)
         self.codec = next(codec for codec, filters in FILTERS.items() if filters == codes)
         self.shuffled_itemsize = self.itemsize if h5py.h5z.FILTER_SHUFFLE in codes else 1
         with translated_faults(reader.path, f"listing the chunks of {array.name}"):
@@ -91,7 +93,7 @@ class ChunkTable:
         Equal to what HDF5 reads; a changed bit is noticed (tests/unit/data/test_chunks.py).
         """
         try:
-            content = checked_content(memoryview(stored))
+            content = checked_content(memoryview(stored), bool(self.is_zero[index]))
             self._decoder.decode(content, bool(self.is_compressed[index]), out.reshape(-1).view(np.uint8))
         except DataError as error:
             raise DataError(f"{self.place(index)}: {error}; {REMEDY}") from None
@@ -124,9 +126,16 @@ def _list_chunks(array: h5py.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return offsets, sizes, masks
 
 
-def checked_content(stored: memoryview) -> memoryview:
-    """Return the stored bytes of a chunk without their checksum. Raises DataError if it does not match."""
-    content, checksum = stored[:-CHECKSUM_BYTES], stored[-CHECKSUM_BYTES:]
-    if fletcher32(np.frombuffer(content, dtype=np.uint8)[None])[0] != int.from_bytes(checksum, "little"):
+def checked_content(stored: memoryview, may_be_zero: bool = False) -> memoryview:
+    """Return the stored bytes of a chunk without their checksum.
+
+    Raises
+    ------
+    DataError    if it does not match, or all is zero and may not be: the checksum of zeros is zero
+    """
+    content, checksum = stored[:-CHECKSUM_BYTES], int.from_bytes(stored[-CHECKSUM_BYTES:], "little")
+    if fletcher32(np.frombuffer(content, dtype=np.uint8)[None])[0] != checksum:
         raise DataError(CHECKSUM_DIFFERS)
+    if checksum == 0 and not may_be_zero:
+        raise DataError(LOST)
     return content

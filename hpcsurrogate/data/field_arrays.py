@@ -3,6 +3,9 @@
 Filters in their order: byte shuffle and codec if compressed (Blosc shuffles itself), then Fletcher-32, which thus
 covers what is stored. HDF5 leaves out a codec, with a bit in that chunk's filter mask, where it would make the chunk
 longer.
+
+What a disk lost reads as zeros, and the Fletcher-32 checksum of zeros is zero: so every field says which of its
+snapshots were zero when they were written, a bit for each.
 """
 
 from collections.abc import Mapping
@@ -22,11 +25,14 @@ from hpcsurrogate.sources.hdf5 import (
     filter_codes,
     filter_plugins,
     find_array,
+    read_attribute,
     read_fixed_text,
     translated_faults,
 )
 
 GZIP_LEVEL = 4
+ZEROS = "zero_snapshots"  # attribute of every field
+LOST = "holds zeros that were not written, as a disk leaves them"
 
 # Filters of HDF5 before Fletcher-32, by codec.
 FILTERS = {
@@ -90,6 +96,25 @@ def _codec_options(compression: Compression) -> Mapping[str, Any]:
     if compression == "zstd":
         return {**plugins.Zstd(), "shuffle": True}
     return dict(plugins.Blosc(cname="lz4", shuffle=plugins.Blosc.SHUFFLE))
+
+
+def write_zeros(array: h5py.Dataset, is_zero: np.ndarray) -> None:
+    """Note in a field which of its snapshots, bool (T,), are zero everywhere."""
+    array.attrs[ZEROS] = np.packbits(is_zero)
+
+
+def read_zeros(path: Path, array: h5py.Dataset) -> np.ndarray:
+    """Return which snapshots of a field were zero everywhere when they were written, bool (T,).
+
+    Raises
+    ------
+    DataError    if the field does not say
+    """
+    bits = read_attribute(path, array, ZEROS)
+    num_snapshots = array.shape[1]
+    if not isinstance(bits, np.ndarray) or bits.dtype != np.uint8 or bits.shape != (-(-num_snapshots // 8),):
+        raise DataError(f"{path}: attribute {ZEROS} of {array.name} is not a bit for each snapshot; write it again")
+    return np.unpackbits(bits, count=num_snapshots).astype(bool)
 
 
 def find_fields(path: Path, file: h5py.File, header: ShardHeader) -> dict[str, h5py.Dataset]:

@@ -96,7 +96,7 @@ def run_prepare(experiment: Experiment, paths: RunPaths, world: World) -> None:
 def _targets(experiment: Experiment, paths: RunPaths, world: World) -> list[Target]:
     """The filters with their directories; those of filters that are no longer asked for are removed."""
     filters = (experiment.prepare.filter, *experiment.prepare.more_filters)
-    directories = [paths.prepared, *(paths.prepared / f"filter-{number}" for number in range(1, len(filters)))]
+    directories = [paths.prepared_through(number) for number in range(len(filters))]
     if world.rank == 0:
         for directory in set(paths.prepared.glob("filter-[0-9]*")) - set(directories):
             shutil.rmtree(directory)

@@ -17,7 +17,7 @@ import numpy as np
 from hpcsurrogate.core.config import Compression
 from hpcsurrogate.core.errors import DataError, ShapeError
 from hpcsurrogate.core.fields import FIELDS
-from hpcsurrogate.data.field_arrays import create_field, find_fields
+from hpcsurrogate.data.field_arrays import LOST, create_field, find_fields, read_zeros, write_zeros
 from hpcsurrogate.data.layout import ShardHeader, from_file, read_header, snapshot_shape, to_file, write_layout
 from hpcsurrogate.data.new_file import new_hdf5
 from hpcsurrogate.sources.hdf5 import open_hdf5, translated_faults
@@ -62,6 +62,7 @@ class ShardWriter:
         self.dtype, self.compression = np.dtype(dtype), compression
         self._stack = ExitStack()
         self._arrays: dict[str, h5py.Dataset] = {}
+        self._is_zero = {name: np.zeros(header.num_snapshots, dtype=bool) for name in self.fields}
         self._count = 0
 
     def __enter__(self) -> Self:
@@ -84,15 +85,21 @@ class ShardWriter:
         if self._count == self.header.num_snapshots:
             raise DataError(f"{self.path}: more snapshots than the {self._count} the header promises")
         for name, array in self._arrays.items():
-            array[0, self._count] = to_file(values[name].astype(self.dtype, copy=False), FIELDS[name].rank)
+            stored = values[name].astype(self.dtype, copy=False)
+            array[0, self._count] = to_file(stored, FIELDS[name].rank)
+            self._is_zero[name][self._count] = not stored.any()
         self._count += 1
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        if kind is not None or self._count == self.header.num_snapshots:
+        if kind is not None:
             self._stack.__exit__(kind, *exception)
             return
-        # Raised inside the block that renames the file, so that it is removed instead.
+        # An error inside the block that renames the file removes it instead.
         with self._stack:
+            if self._count == self.header.num_snapshots:
+                for name, array in self._arrays.items():
+                    write_zeros(array, self._is_zero[name])
+                return
             raise DataError(f"{self.path}: {self._count} of {self.header.num_snapshots} snapshots were written")
 
     def _require_room(self) -> None:
@@ -141,6 +148,7 @@ class ShardReader:
             self.header = read_header(self.path, file)
             self._arrays = find_fields(self.path, file, self.header)
             self.field_names = tuple(self._arrays)
+            self._is_zero = {name: read_zeros(self.path, array) for name, array in self._arrays.items()}
             self.times = self.header.times
             self._stack = stack.pop_all()
         return self
@@ -164,12 +172,24 @@ class ShardReader:
 
         Raises
         ------
-        DataError    if the shard has no such field, or a checksum does not match
+        DataError    if the shard has no such field, a checksum does not match, or a snapshot is zero that was not
         """
         array = self.dataset(name)
         with translated_faults(self.path, f"reading {array.name}"):
             values = array[0, start:stop:step]
+        for index, snapshot in zip(range(self.header.num_snapshots)[start:stop:step], values, strict=True):
+            # The first number is looked at before all: few snapshots begin with a zero.
+            if snapshot.flat[0] == 0 and not self._is_zero[name][index] and not snapshot.any():
+                raise DataError(
+                    f"{self.path}: {array.name}, snapshot {index} of the file: {LOST}; "
+                    "copy the file again or run the stage that writes it"
+                )
         return from_file(values, FIELDS[name].rank)
+
+    def is_zero(self, name: str) -> np.ndarray:
+        """Return which snapshots of a field were zero everywhere when they were written, bool (T,)."""
+        self.dataset(name)
+        return self._is_zero[name]
 
     def dataset(self, name: str) -> h5py.Dataset:
         """Return the checked array of a field as it lies in the file, (1, time, nx, ny[, nz][, d][, d]).

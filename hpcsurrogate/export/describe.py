@@ -63,7 +63,7 @@ def describe_artifact(
             time_step=experiment.host.time_step,
         ),
         validity=validity,
-        training_data_digest=sha256_file(paths.prepared / FILE_NAME),
+        training_data_digest=_data_digest(experiment, paths),
         config_digest=digest(experiment),
         provenance=provenance(),
         certificate=Certificate(residuals=residuals, a_priori=read_json(paths.evaluation)),
@@ -96,6 +96,14 @@ def measure_validity(catalogue: Catalogue, realisations: tuple[int, ...], host: 
                 speeds.append(_extremes(host.operators.vector_to_centre(velocity).square().sum(1).sqrt()))
                 gradients.append(_extremes(_gradient_magnitude(host, velocity)))
     return ValidityRange(velocity_magnitude=_range(speeds), gradient_magnitude=_range(gradients))
+
+
+def _data_digest(experiment: Experiment, paths: RunPaths) -> str:
+    """SHA-256 of the catalogue of the shards that were trained on; of several filters, the digest of theirs."""
+    if "filter_width" not in getattr(experiment.train.model, "scalars", ()):
+        return sha256_file(paths.prepared / FILE_NAME)
+    numbers = range(len(experiment.prepare.more_filters) + 1)
+    return digest([sha256_file(paths.prepared_through(number) / FILE_NAME) for number in numbers])
 
 
 def _gradient_magnitude(host: AnyHost, velocity_bcxy: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ def open_data(experiment: Experiment, paths: RunPaths, world: World) -> Iterator
     catalogues = [catalogue]
     if "filter_width" in getattr(experiment.train.model, "scalars", ()):
         numbers = range(1, len(experiment.prepare.more_filters) + 1)
-        catalogues += [Catalogue.read(paths.prepared / f"filter-{number}", world) for number in numbers]
+        catalogues += [Catalogue.read(paths.prepared_through(number), world) for number in numbers]
     with ExitStack() as stack:
 
         def opened(of: Catalogue, realisations: tuple[int, ...]) -> Store:

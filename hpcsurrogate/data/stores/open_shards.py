@@ -83,6 +83,11 @@ class OpenShards:
             if shard not in self._known:
                 self._open(shard)
 
+    def was_zero(self, field: str, snapshot: int) -> bool:
+        """Whether a snapshot was zero everywhere when it was written; its shard is open."""
+        (shard,), (index,) = self._table.locate(np.array([snapshot]))
+        return bool(self._chunk_tables(int(shard))[field].is_zero[index])
+
     def look_again(self) -> None:
         """Compare every file with what it was when it is used next."""
         for shard in self._known:

@@ -16,6 +16,7 @@ from hpcsurrogate.core.errors import DataError, ShapeError
 from hpcsurrogate.core.fields import FIELDS
 from hpcsurrogate.data.catalogue import Catalogue
 from hpcsurrogate.data.chunks import CHECKSUM_BYTES, CHECKSUM_DIFFERS, REMEDY
+from hpcsurrogate.data.field_arrays import LOST
 from hpcsurrogate.data.fletcher32 import fletcher32
 from hpcsurrogate.data.snapshot_table import SnapshotTable
 from hpcsurrogate.data.stores.open_shards import OpenShards
@@ -173,6 +174,9 @@ class StreamStore:
             self._fill(field, snapshots[some], descriptors, offsets, [row + checksum for row, checksum in checked])
             for index in np.flatnonzero(fletcher32(content[some]) != checksums)[:1]:
                 self._refuse(field, snapshots[some], index, CHECKSUM_DIFFERS)
+            for index in np.flatnonzero(checksums == 0):  # only that of zeros is
+                if not self._open.was_zero(field, snapshots[some[index]]):
+                    self._refuse(field, snapshots[some], index, LOST)
 
     def _unpack(
         self, field: str, snapshots: np.ndarray, descriptors: list[int], offsets: list[int], out: np.ndarray
