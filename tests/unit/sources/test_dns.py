@@ -84,6 +84,16 @@ def test_a_fixed_step_beyond_the_limit_names_step_number_and_remedy():
         run(source_of(time_step=0.1))
 
 
+def test_a_flow_that_outruns_its_step_ends_the_run_while_all_numbers_are_finite():
+    """A strong force accelerates a fluid at rest: the first step, as long as the whole span, was measured before it."""
+    flow = Flow(viscosity=1e-3, forcing=KolmogorovForcing(kind="kolmogorov", wavenumber=2, amplitude=50.0))
+    grid = Grid((16, 16), flow.domain)
+    solver = SpectralSolver(grid, flow)
+    at_rest = torch.zeros((16, solver.num_columns), dtype=torch.complex128)
+    with pytest.raises(DivergedError, match=r"here, step 1: the CFL number was .* more than is stable \(1\.35\)"):
+        advance(solver, at_rest, 0.5, source_of(grid=(16, 16)), "here")
+
+
 def test_a_velocity_that_is_not_finite_ends_the_run():
     grid = Grid((16, 16), FLOW.domain)
     solver = SpectralSolver(grid, FLOW)
