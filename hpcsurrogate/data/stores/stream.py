@@ -73,20 +73,12 @@ class StreamStore:
         return self._samples[field].dtype
 
     def read(self, field: str, snapshots: np.ndarray, out: np.ndarray) -> None:
-        """Copy snapshots of a field; for one thread at a time.
-
-        Parameters
-        ----------
-        field : str
-        snapshots : ndarray, shape (n,), int64    numbers in `table`, in any order, repeats allowed
-        out : ndarray, shape (n, *shape(field))   of dtype(field), C-contiguous; written
+        """Copy snapshots of a field; see Store.read.
 
         Raises
         ------
-        DataError      if a shard is missing, damaged, or was replaced since the epoch began, naming it
+        DataError      also if a shard is missing, or was replaced since the epoch began, naming it
         ConfigError    if the codec of the shards needs the extra `compression`, which is not installed
-        IndexError     if there is no such snapshot
-        ShapeError     if `out` has another shape, precision or memory order
         """
         self._require_valid(field, snapshots, out)
         if field in self._settled and len(snapshots):
