@@ -27,7 +27,7 @@ bench: install  ## the solver beside exponax and jax-cfd, the loader beside raw 
 	$(BIN)/python scripts/bench_solver.py
 	$(BIN)/python scripts/bench_loader.py
 
-fuzz: install  ## 100,000 random damages to shards and catalogue: refused or harmless, about 15 minutes
+fuzz: install  ## 100,000 random damages to shards and catalogue: refused or harmless, about 20 minutes
 	$(BIN)/python scripts/fuzz_shards.py
 
 clean:  ## remove .venv and what tools left; runs/ stays
