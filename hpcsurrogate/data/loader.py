@@ -27,7 +27,7 @@ from hpcsurrogate.parallel.world import World
 Batch = dict[str, Tensor]
 Item = TypeVar("Item")
 
-# Small batches are made several at a time: to hand one on takes 20 microseconds, to read 1 MiB 120.
+# Small batches are made several at a time: what is done once for each call would else cost as much as the reading.
 STRETCH_BYTES = 2**21
 POSITIONS_AT_ONCE = 1024  # of the order: a call of numpy on them costs little more than on those of one batch
 

@@ -24,7 +24,7 @@ def prefetched(items: Iterator[Item], depth: int = DEPTH) -> Generator[Item, Non
     -----
     Both sides sleep while they wait (tests/unit/data/test_prefetch.py).
     """
-    # Two C queues cost a microsecond a batch; semaphores and conditions are Python code and cost ten.
+    # Two queues written in C: semaphores and conditions are Python code, which every batch would run.
     permits: queue.SimpleQueue[bool] = queue.SimpleQueue()
     made: queue.SimpleQueue[tuple[Item | None, BaseException | None]] = queue.SimpleQueue()
     left = threading.Event()
