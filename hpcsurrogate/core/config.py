@@ -6,22 +6,33 @@ non-dimensional study simply reads them as units of its own.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-PositiveFloat = Annotated[float, Field(gt=0)]
-NonNegativeFloat = Annotated[float, Field(ge=0)]
-PositiveInt = Annotated[int, Field(gt=0)]
-EvenInt = Annotated[int, Field(ge=4, multiple_of=2)]
-Shape = Annotated[tuple[EvenInt, ...], Field(min_length=2, max_length=3)]
-Lengths = Annotated[tuple[PositiveFloat, ...], Field(min_length=2, max_length=3)]
-Compression = Literal["none", "gzip", "zstd", "blosc"]
-
-
-class Section(BaseModel):
-    """Base of every section: frozen, no unknown keys, no silent conversion of types (an int may serve as a float)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
+# Every section can be had from this module; those of `train`, `tune` and `slurm` stand in files of their own.
+from hpcsurrogate.core.config_jobs import Choices, Range, Slurm, Tune  # noqa: F401
+from hpcsurrogate.core.config_train import (  # noqa: F401
+    Apriori,
+    Augmentation,
+    CnnModel,
+    LearningRateScaling,
+    Model,
+    OnDivergence,
+    PrincipalComponents,
+    QuadraticStencilModel,
+    Train,
+    Transfer,
+    Unrolled,
+)
+from hpcsurrogate.core.section import (
+    Compression,
+    EvenInt,
+    Lengths,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Shape,
+)
 
 # --- the flow -------------------------------------------------------------------------------------------------
 
@@ -172,92 +183,6 @@ class Prepare(Section):
     compression: Compression = Field("none", description="of prepared/; zstd and blosc need the extra `compression`")
 
 
-# --- train ----------------------------------------------------------------------------------------------------
-
-
-class QuadraticStencilModel(Section):
-    """Products of learned stencils: second degree in the velocity, equivariant under the symmetries of the square."""
-
-    kind: Literal["quadratic_stencil"]
-    channels: PositiveInt = Field(2, description="learned pairs of input stencils, each in 8 orientations")
-    output_channels: PositiveInt = Field(1, description="learned output stencils, each in 8 orientations")
-
-
-class PrincipalComponents(Section):
-    """The network sees the leading principal components of velocity patches instead of the velocity."""
-
-    patch: Literal[3, 5] = Field(5, description="points of a patch along each axis")
-    components: PositiveInt = Field(description="how many are kept; at most those with variance")
-
-
-class CnnModel(Section):
-    """A plain periodic convolutional network from velocity to acceleration, for comparison with the literature."""
-
-    kind: Literal["cnn"]
-    channels: PositiveInt = 32
-    hidden_layers: PositiveInt = 3
-    kernel_size: Literal[3, 5] = 5
-    principal_components: PrincipalComponents | None = None
-    scalars: tuple[Literal["filter_width", "reynolds_number"], ...] = Field(
-        (), description="numbers that the network sees beside the fields, as logarithms"
-    )
-
-
-Model = Annotated[QuadraticStencilModel | CnnModel, Field(discriminator="kind")]
-
-
-class Augmentation(Section):
-    """Symmetries of the flow, applied at random to each sample and to its target alike."""
-
-    rotations: bool = Field(False, description="by multiples of 90 degrees (180 where the cells or box are not square)")
-    reflections: bool = False
-    translations: bool = Field(False, description="by whole cells")
-    galilean: NonNegativeFloat = Field(
-        0.0, description="root mean square of a component of a uniform velocity added to the input [m/s]"
-    )
-
-
-class Apriori(Section):
-    """First phase: regression on the host's commutator (or on the divergence of the SGS stress)."""
-
-    target: Literal["commutator", "sgs_force"] = "commutator"
-    epochs: Annotated[int, Field(ge=0)] = 20
-    batch_size: PositiveInt = Field(16, description="samples per step, over all ranks")
-    learning_rate: PositiveFloat = 3e-3
-    augmentation: Augmentation = Augmentation()
-
-
-class Unrolled(Section):
-    """Second phase: coarse steps with the closure inside, against filtered DNS."""
-
-    iterations: Annotated[int, Field(ge=0)] = 200
-    batch_size: PositiveInt = Field(8, description="trajectory windows per step, over all ranks")
-    learning_rate: PositiveFloat = 1e-3
-    snapshots: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = Field(
-        (1, 2, 4),
-        description="curriculum: window length in snapshot intervals; each takes an equal share of the iterations",
-    )
-
-
-class Train(Section):
-    engine: Literal["horovod", "none"] = "horovod"
-    model: Model
-    apriori: Apriori = Apriori()
-    unrolled: Unrolled = Unrolled()
-    patience: PositiveInt = Field(10, description="validations without improvement before a phase stops early")
-    validate_every: PositiveInt = Field(50, description="iterations of the unrolled phase between validations")
-    checkpoint_every: PositiveInt = Field(100, description="steps between checkpoints")
-    keep_checkpoints: PositiveInt = 3
-    gradient_clip: PositiveFloat = Field(1.0, description="largest norm of the gradient")
-    store: Literal["auto", "stream", "node", "cluster"] = Field(
-        "auto",
-        description="where samples are read from: files, one copy in the memory of each node, or a part on every rank;"
-        " auto decides by size and free memory and says so",
-    )
-    tensorboard: bool = True
-    device: Literal["cpu", "cuda"] = "cpu"
-
-
 # --- evaluate, couple -------------------------------------------------------------------------------------------
 
 
@@ -346,3 +271,5 @@ class Experiment(Section):
     prepare: Prepare
     train: Train
     couple: Couple
+    tune: Tune | None = None
+    slurm: Slurm = Slurm()

@@ -11,7 +11,7 @@ from typing import Any
 
 import hpcsurrogate
 from hpcsurrogate.core.atomic import read_json, sha256_file, write_json_atomic
-from hpcsurrogate.core.config import Experiment, WellSource
+from hpcsurrogate.core.config import Experiment, Train, WellSource
 from hpcsurrogate.core.errors import DataError
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.core.provenance import digest, provenance
@@ -39,17 +39,22 @@ def read_record(stage: Stage, paths: RunPaths) -> Record | None:
 def stage_key(stage: Stage, experiment: Experiment, paths: RunPaths) -> str:
     """Return the digest of all that decides the result of a stage, the record of the stage before included.
 
-    Number of ranks, threads and the name of the run directory are not among it.
+    Number of ranks, threads, the name of the run directory and Train.OPERATIONAL are not among it.
     """
     content: Record = {
         "stage": stage.name,
         "version": hpcsurrogate.__version__,
-        "sections": {name: getattr(experiment, name) for name in stage.sections},
+        "sections": {name: _decisive(getattr(experiment, name)) for name in stage.sections},
         "before": _result_digest(stage, paths),
     }
     if stage.name == "simulate" and isinstance(experiment.simulate, WellSource):
         content["files"] = _state_of_files(experiment.simulate.files)
     return digest(content)
+
+
+def _decisive(section: Any) -> Any:
+    """A section without the keys that do not change the result."""
+    return section.model_dump(mode="json", exclude=section.OPERATIONAL) if isinstance(section, Train) else section
 
 
 def _result_digest(stage: Stage, paths: RunPaths) -> str | None:

@@ -30,9 +30,6 @@ from hpcsurrogate.train.phases import AprioriPhase, TrainingData, UnrolledPhase
 
 log = get_logger("train")
 
-# Settings of `train` that may change between two parts of one run without changing what is trained.
-_OPERATIONAL = {"engine", "device", "store", "tensorboard", "checkpoint_every", "keep_checkpoints"}
-
 
 def run_train(experiment: Experiment, paths: RunPaths, world: World) -> None:
     """Train the closure, a priori and then through the host, and write `paths.weights`.
@@ -122,7 +119,7 @@ def training_digest(experiment: Experiment, statistics: dict) -> str:
             "flow": experiment.flow,
             "host": experiment.host,
             "prepare": experiment.prepare,
-            "train": experiment.train.model_dump(mode="json", exclude=_OPERATIONAL),
+            "train": experiment.train.model_dump(mode="json", exclude=experiment.train.OPERATIONAL),
             "statistics": statistics,
         }
     )

@@ -12,7 +12,7 @@ def test_every_section_that_changes_a_result_belongs_to_one_stage():
     """What is left over says where and how the run is done, not what comes out."""
     named = [section for stage in STAGES for section in stage.sections]
     assert len(named) == len(set(named))
-    assert set(Experiment.model_fields) - set(named) == {"run_dir", "ranks", "threads_per_rank"}
+    assert set(Experiment.model_fields) - set(named) == {"run_dir", "ranks", "threads_per_rank", "tune", "slurm"}
 
 
 def test_outputs_and_progress_are_names_of_paths():
