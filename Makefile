@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHON TORCH TORCH_INDEX
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench fuzz clean
+.PHONY: help install demo test lint bench fuzz faults clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -19,7 +19,8 @@ lint: install  ## style (ruff) and which room may import which (import-linter)
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 
-test: lint  ## the whole test suite, MPI tests included
+test: lint  ## the whole test suite, MPI and SLURM included; as root it installs what the tests need (apt-get)
+	@bash scripts/test_system.sh
 	$(BIN)/python -m pytest
 
 bench: install  ## the solver beside exponax and jax-cfd, the loader beside raw pread: a quarter of an hour
@@ -29,6 +30,12 @@ bench: install  ## the solver beside exponax and jax-cfd, the loader beside raw 
 
 fuzz: install  ## 100,000 random damages to shards and catalogue: refused or harmless, about 20 minutes
 	$(BIN)/python scripts/fuzz_shards.py
+
+faults: install  ## every fault injected for real, then 100 kills at random moments; the tables go to runs/
+	@bash scripts/test_system.sh
+	@mkdir -p runs
+	$(BIN)/python -m pytest tests/faults --fault-table runs/faults.md
+	$(BIN)/python scripts/fault_campaign.py --kills 100 --json runs/faults.json
 
 clean:  ## remove .venv and what tools left; runs/ stays
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -2,18 +2,33 @@
 
 import importlib.resources
 import json
-from collections.abc import Sequence
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
+from hpcsurrogate.cli.exit import report_error
 from hpcsurrogate.core.atomic import write_text_atomic
 from hpcsurrogate.core.config import Experiment
-from hpcsurrogate.core.errors import ConfigError, DataError, HpcsurrogateError
+from hpcsurrogate.core.errors import ConfigError, DataError, HpcsurrogateError, RequeueRequested
 from hpcsurrogate.core.log import get_logger, setup_logging
 from hpcsurrogate.core.yaml_loader import load_experiment
 
+if TYPE_CHECKING:
+    from hpcsurrogate.parallel.world import World
+
 STARTER_NAME = "my-experiment"
+# What they have finished is kept, so that a batch system may stop them at any time. While steps are done, train takes
+# the signals itself and writes a checkpoint first.
+STOPPED_AT_ONCE = ("simulate", "prepare", "train")
 
 
 def do_stage(name: str, file: str, overrides: Sequence[str], locked: bool, verbose: bool) -> None:
@@ -24,6 +39,7 @@ def do_stage(name: str, file: str, overrides: Sequence[str], locked: bool, verbo
 
     world = get_world()
     setup_logging(world.rank, world.size, verbose)
+    require_same_command(world, shlex.join((name, file, *overrides)))
     experiment = None
     if world.rank == 0:
         # Rank 0 reads for all: one error line instead of one a rank, and nobody sees a file that is just being edited.
@@ -32,7 +48,49 @@ def do_stage(name: str, file: str, overrides: Sequence[str], locked: bool, verbo
         if world.size != experiment.ranks and not locked:
             get_logger(name).info("on %d rank(s); `ranks: %d` is for `hpcsurrogate run`", world.size, experiment.ranks)
     experiment: Experiment = world.bcast(experiment)
-    execute_stage(name, experiment, world, locked)
+    with leaving_on_request(name, world) if name in STOPPED_AT_ONCE else nullcontext():
+        execute_stage(name, experiment, world, locked)
+
+
+def require_same_command(world: "World", command: str) -> None:
+    """Compare what the ranks were started with; collective.
+
+    Raises
+    ------
+    ConfigError    on every rank, if it is not the same on all
+    """
+    commands = world.allgather(command)
+    for rank, other in enumerate(commands):
+        if other != commands[0]:
+            raise ConfigError(
+                f"rank {rank} was started with `hpcsurrogate {other}`, rank 0 with `hpcsurrogate {commands[0]}`; "
+                "start all ranks with one command line"
+            )
+
+
+@contextmanager
+def leaving_on_request(name: str, world: "World") -> Iterator[None]:
+    """A block during which SIGUSR1 ends all ranks at once with exit code 75.
+
+    No exception is raised through the block: libraries that call Python back, such as torch, may swallow it. Nor does
+    SIGTERM do the same: a launcher sends that to ranks that it ends because another one failed.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        if world.rank:
+            time.sleep(1.0)  # rank 0 says it for all
+        line = f"{name} stopped on request; what is finished is kept, run the same command to go on"
+        exit_code = report_error(RequeueRequested(line), world.rank, world.size)
+        sys.stdout.flush()
+        world.abort(exit_code)
+        os._exit(exit_code)
+
+    previous = signal.signal(signal.SIGUSR1, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
 
 
 def verify_file(file: str, overrides: Sequence[str]) -> None:

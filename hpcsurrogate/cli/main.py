@@ -11,10 +11,9 @@ import click
 
 import hpcsurrogate
 from hpcsurrogate.cli import exit as exiting
+from hpcsurrogate.cli.arguments import EXPERIMENT, LOCKED, OVERRIDES, Invocation
+from hpcsurrogate.cli.jobs import scaling, status, submit, tune
 from hpcsurrogate.core.memory import keep_freed_memory
-
-EXPERIMENT = click.argument("file", metavar="FILE")
-OVERRIDES = click.argument("overrides", metavar="[SECTION.KEY=VALUE]...", nargs=-1)
 
 
 class OrderedGroup(click.Group):
@@ -36,7 +35,7 @@ def command_line(context: click.Context, verbose: bool) -> None:
     can be started under mpirun or srun. Your own fine data are ingested by the stage simulate: `simulate.kind: well`,
     with your names of files and fields.
     """
-    context.obj = verbose
+    context.obj = Invocation(verbose, is_own_process=bool(context.obj))
 
 
 @command_line.command()
@@ -47,13 +46,18 @@ def command_line(context: click.Context, verbose: bool) -> None:
 @click.option("--until", metavar="STAGE", help="Stop after this stage.")
 @click.pass_obj
 def run(
-    verbose: bool, file: str, overrides: tuple[str, ...], dry_run: bool, start: str | None, until: str | None
+    invocation: Invocation,
+    file: str,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    start: str | None,
+    until: str | None,
 ) -> None:
     """Walk all stages; those that are up to date are skipped."""
     from hpcsurrogate.core.log import setup_logging
     from hpcsurrogate.pipeline.runner import run_pipeline
 
-    setup_logging(verbose=verbose)
+    setup_logging(verbose=invocation.verbose)
     run_pipeline(file, overrides, start, until, dry_run, say=click.echo)
 
 
@@ -61,12 +65,13 @@ def _add_stage(name: str, summary: str) -> None:
     @command_line.command(name, help=f"Stage: {summary}.", short_help=summary)
     @EXPERIMENT
     @OVERRIDES
-    @click.option("--locked", is_flag=True, hidden=True, help="`run` started this process and holds the lock.")
+    @LOCKED
     @click.pass_obj
-    def command(verbose: bool, file: str, overrides: tuple[str, ...], locked: bool) -> None:
+    def command(invocation: Invocation, file: str, overrides: tuple[str, ...], locked: bool) -> None:
+        invocation.guard(locked)
         from hpcsurrogate.cli.commands import do_stage
 
-        do_stage(name, file, overrides, locked, verbose)
+        do_stage(name, file, overrides, locked, invocation.verbose)
 
 
 # The names again: importing pipeline.stages would load pydantic for a help text (tests/unit/cli/test_main.py compares).
@@ -80,24 +85,28 @@ _add_stage("export", "write the TorchScript artifact")
 @command_line.command(short_help="load the artifact in a fresh process and compare")
 @click.argument("file", metavar="FILE|ARTIFACT")
 @OVERRIDES
-@click.option("--locked", is_flag=True, hidden=True, help="`run` started this process and holds the lock.")
+@LOCKED
 @click.pass_obj
-def verify(verbose: bool, file: str, overrides: tuple[str, ...], locked: bool) -> None:
+def verify(invocation: Invocation, file: str, overrides: tuple[str, ...], locked: bool) -> None:
     """Stage: load the artifact in a fresh process and compare.
 
     Given an experiment, the artifact is compared with the trained network; given an artifact (model.pt) alone, with its
     own manifest and golden vectors.
     """
+    invocation.guard(locked)
     from hpcsurrogate.cli.commands import do_stage, verify_file
 
     if Path(file).suffix in (".yaml", ".yml"):
-        do_stage("verify", file, overrides, locked, verbose)
+        do_stage("verify", file, overrides, locked, invocation.verbose)
     else:
         verify_file(file, overrides)
 
 
 _add_stage("couple", "run the closure inside the coarse solver (a-posteriori)")
 _add_stage("report", "plots, tables and one HTML page with the verdict")
+
+for _command in (submit, status, tune, scaling):
+    command_line.add_command(_command)
 
 
 @command_line.command()
@@ -175,9 +184,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: run a command and leave with the exit code of docs/architecture.md, "Exit codes"."""
     keep_freed_memory()
     try:
-        command_line.main(args=arguments, prog_name="hpcsurrogate", standalone_mode=False)
+        # Called without arguments, by the console script or `python -m`, this is all that the process does.
+        command_line.main(args=arguments, prog_name="hpcsurrogate", standalone_mode=False, obj=arguments is None)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
+    except SystemExit as left:
+        _end_others(left)
+        raise
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(exiting.ConfigError.exit_code)
@@ -201,6 +214,16 @@ def _leave(error: BaseException) -> int:
         sys.stdout.flush()
         world.abort(exit_code)
     return exit_code
+
+
+def _end_others(left: SystemExit) -> None:
+    """Under several ranks, end the others with the exit code of this one before a clean-up of libraries can hang."""
+    exit_code = left.code if isinstance(left.code, int) else int(left.code is not None)
+    world = _world_if_used()
+    if exit_code and world and world.size > 1:
+        click.echo(f"hpcsurrogate: error: rank {world.rank}: left with exit code {exit_code}", err=True)
+        sys.stdout.flush()
+        world.abort(exit_code)
 
 
 def _world_if_used() -> Any:

@@ -41,7 +41,9 @@ class Tune(Section):
     )
     cost: bool = Field(True, description="minimise the time of a closure call (a-posteriori: of the coarse run) too")
     trials: PositiveInt = 20
-    prune: bool = Field(True, description="end a trial that is worse, at the same step, than the median of the others")
+    prune: bool = Field(
+        True, description="end a trial that is worse, at the same validation, than the median of the others"
+    )
 
 
 class Slurm(Section):

@@ -55,6 +55,21 @@ def git_commit() -> str | None:
     return commit + "+changes" if commit and _git("status", "--porcelain", "--", ".") else commit
 
 
+@functools.cache
+def source_digest() -> str:
+    """SHA-256 over names and contents of the package's Python files.
+
+    Returns
+    -------
+    str    64 hexadecimal digits; equal on two machines if they run the same program, whatever the version says
+    """
+    found = hashlib.sha256()
+    for path in sorted(PACKAGE_DIR.rglob("*.py")):
+        content = path.read_bytes()
+        found.update(f"{path.relative_to(PACKAGE_DIR).as_posix()} {len(content)}\n".encode() + content)
+    return found.hexdigest()
+
+
 def _git(*arguments: str) -> str | None:
     command = ["git", "-C", str(PACKAGE_DIR), *arguments]
     try:

@@ -133,17 +133,21 @@ class WindowLoader:
                     yield epoch, {name: values[begin : begin + self._share] for name, values in stretch.items()}
                 del stretch
 
-    def validation(self) -> Generator[Batch, None, None]:
-        """Yield this rank's part of the validation windows, in batches of at most batch_size / ranks.
+    def validation(self, shard: int, num_shards: int) -> Generator[Batch, None, None]:
+        """Yield one shard of the validation windows, in batches of at most batch_size / num_shards, at least one.
 
-        Over all ranks every window comes once, and every snapshot after the first of its realisation is the target of
-        at most one window (those at the end that fill no window are left out). Ranks may yield unequal numbers of
-        batches, even none: add up sum and count, and reduce once after the loop.
+        Over all shards every window comes once, and every snapshot after the first of its realisation is the target of
+        at most one window (those at the end that fill no window are left out). Shards may have unequal numbers of
+        batches, even none: add up sum and count of each, and reduce once after the loop.
+
+        Parameters
+        ----------
+        shard, num_shards : int [-]    0 <= shard < num_shards; what a shard holds depends on nothing else
         """
-        own = np.arange(self.world.rank, self._validation.number, self.world.size)
-        starts = self._validation.first_snapshots(own)
+        own = np.arange(shard, self._validation.number, num_shards)
+        starts, length = self._validation.first_snapshots(own), max(1, self.batch_size // num_shards)
         return self._ahead(
-            self._tensors(self._read(starts[first : first + self._share])) for first in range(0, len(own), self._share)
+            self._tensors(self._read(starts[first : first + length])) for first in range(0, len(own), length)
         )
 
     def _ahead(self, items: Generator[Item, None, None]) -> Generator[Item, None, None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 
 from hpcsurrogate.core.atomic import atomic_path
+from hpcsurrogate.sources.file_locking import open_file
 
 OUT_OF_ROOM = {
     errno.ENOSPC: "disk full: free space or write elsewhere",
@@ -29,7 +30,8 @@ def new_hdf5(path: str | Path) -> Iterator[h5py.File]:
 
     Raises
     ------
-    OSError    (ENOSPC, EFBIG) if there is no room for the file
+    OSError      (ENOSPC, EFBIG) if there is no room for the file
+    DataError    if HDF5 cannot lock it
 
     Notes
     -----
@@ -42,7 +44,7 @@ def new_hdf5(path: str | Path) -> Iterator[h5py.File]:
 @contextmanager
 def _created(path: Path) -> Iterator[h5py.File]:
     # Without a cache a full disk shows at the chunk that meets it.
-    file = h5py.File(path, "w", libver=("v110", "v110"), rdcc_nbytes=0)
+    file = open_file(path, "w", libver=("v110", "v110"), rdcc_nbytes=0)
     try:
         yield file
         file.flush()  # a close that fails crashes the process when it ends; a flush that fails does not

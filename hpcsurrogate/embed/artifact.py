@@ -21,6 +21,7 @@ from hpcsurrogate.embed.torchscript import quiet_torchscript
 
 METADATA_ENTRY = "hpcsurrogate.json"
 GOLDEN_ENTRY = "golden.safetensors"
+WEIGHTS_ENTRY = "weights.safetensors"
 
 # Largest |output - golden output| over the largest |golden output|. Another processor sums a convolution in another
 # order, which moves a float32 result by about 1e-6. A CUDA device may round the factors to TF32 (10 bits of mantissa).
@@ -39,6 +40,8 @@ class Artifact:
     metadata : ArtifactMetadata    what the file says about itself
     golden_input : Tensor, shape (1, 2, nx, ny) [m/s]       a real filtered flow field
     golden_output : Tensor, shape (1, 2, nx, ny) [m/s^2]    what the network returned for it when it was exported
+    weights : dict of str to Tensor    the network's, by name, which freezing does not keep; on the CPU. Empty if the
+                                       file was written without them
     """
 
     path: Path
@@ -46,6 +49,7 @@ class Artifact:
     metadata: ArtifactMetadata
     golden_input: Tensor
     golden_output: Tensor
+    weights: dict[str, Tensor]
 
     def __call__(self, velocity_bcxy: Tensor) -> Tensor:
         """Return the acceleration of the unresolved scales at the velocity's own points.
@@ -99,7 +103,7 @@ def load_artifact(path: str | Path, device: str | torch.device = "cpu") -> Artif
     path = Path(path)
     content = _read_checked(path)
     _refuse_code_at_load(content, path)
-    extra_files = {METADATA_ENTRY: b"", GOLDEN_ENTRY: b""}
+    extra_files = {METADATA_ENTRY: b"", GOLDEN_ENTRY: b"", WEIGHTS_ENTRY: b""}
     try:
         with quiet_torchscript():
             module = torch.jit.load(io.BytesIO(content), map_location=device, _extra_files=extra_files)
@@ -108,7 +112,8 @@ def load_artifact(path: str | Path, device: str | torch.device = "cpu") -> Artif
         raise ModelRefusedError(f"{path}: torch cannot load it ({reason}); export the model again") from None
     metadata = ArtifactMetadata.from_json(extra_files[METADATA_ENTRY].decode("utf-8", errors="replace"), str(path))
     golden_input, golden_output = _read_golden(extra_files[GOLDEN_ENTRY], metadata, path)
-    artifact = Artifact(path, module, metadata, golden_input.to(device), golden_output.to(device))
+    weights = _read_weights(extra_files[WEIGHTS_ENTRY], path)
+    artifact = Artifact(path, module, metadata, golden_input.to(device), golden_output.to(device), weights)
     check_golden(artifact)
     return artifact
 
@@ -190,3 +195,10 @@ def _read_golden(content: bytes, metadata: ArtifactMetadata, path: Path) -> tupl
                 f"{path}: golden {name} is {tensor.dtype}, the metadata says {metadata.dtype}; export the model again"
             )
     return golden_input, golden_output
+
+
+def _read_weights(content: bytes, path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load(content) if content else {}
+    except SafetensorError as error:
+        raise ModelRefusedError(f"{path}: {WEIGHTS_ENTRY} is damaged ({error}); export the model again") from None

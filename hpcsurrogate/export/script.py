@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hpcsurrogate.core.atomic import atomic_path, write_text_atomic
 from hpcsurrogate.core.errors import ModelRefusedError
 from hpcsurrogate.core.metadata import ArtifactMetadata
-from hpcsurrogate.embed.artifact import GOLDEN_ENTRY, METADATA_ENTRY, manifest_path
+from hpcsurrogate.embed.artifact import GOLDEN_ENTRY, METADATA_ENTRY, WEIGHTS_ENTRY, manifest_path
 from hpcsurrogate.embed.torchscript import quiet_torchscript
 
 # Eager and scripted run the same kernels on the same weights; float32 leaves about 1e-7 where an operation is fused.
@@ -59,9 +59,13 @@ def parity(eager: nn.Module, exported: nn.Module, velocity_bcxy: Tensor) -> floa
 
 
 def artifact_bytes(
-    scripted: torch.jit.ScriptModule, metadata: ArtifactMetadata, golden_input: Tensor, golden_output: Tensor
+    scripted: torch.jit.ScriptModule,
+    metadata: ArtifactMetadata,
+    golden_input: Tensor,
+    golden_output: Tensor,
+    weights: dict[str, Tensor] | None = None,
 ) -> bytes:
-    """Return the whole artifact file.
+    """Return the whole artifact file; with the weights by name another training can start from it.
 
     Notes
     -----
@@ -70,6 +74,8 @@ def artifact_bytes(
     """
     golden = {"input": golden_input.contiguous(), "output": golden_output.contiguous()}
     extra_files = {METADATA_ENTRY: metadata.to_json(), GOLDEN_ENTRY: safetensors.torch.save(golden)}
+    if weights is not None:
+        extra_files[WEIGHTS_ENTRY] = safetensors.torch.save(weights)
     buffer = io.BytesIO()
     with quiet_torchscript():
         torch.jit.save(scripted, buffer, _extra_files=extra_files)

@@ -46,7 +46,8 @@ def run_export(experiment: Experiment, paths: RunPaths) -> None:
     validity = measure_validity(catalogue, experiment.prepare.split.train, host)
     metadata = describe_artifact(experiment, paths, host, validity, residuals)
     with torch.no_grad():
-        content = artifact_bytes(scripted, metadata, golden_input, scripted(golden_input))
+        golden_output = scripted(golden_input)
+    content = artifact_bytes(scripted, metadata, golden_input, golden_output, module.state_dict())
     write_artifact(paths.model, content)
     get_logger("export").info(
         "wrote %s (%.1f kB), scripted and eager network differ by %.1e", paths.model, len(content) / 1e3, difference

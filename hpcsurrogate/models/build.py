@@ -49,7 +49,14 @@ def build_model(model: Model, host: Host, flow: Flow, scales: Scales | None) -> 
         )
         scalars = ScalarChannels(model.scalars) if model.scalars else None
         return PeriodicCnn(
-            model.channels, model.hidden_layers, model.kernel_size, velocity_scale, force_scale, patches, scalars
+            model.channels,
+            model.hidden_layers,
+            model.kernel_size,
+            velocity_scale,
+            force_scale,
+            patches,
+            scalars,
+            model.dropout,
         )
     if host.kind != "finite_volume":
         raise ConfigError(

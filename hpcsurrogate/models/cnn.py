@@ -6,6 +6,9 @@ from torch import Tensor, nn
 
 from hpcsurrogate.models.features import PrincipalPatches, ScalarChannels
 
+# Buffers that say in which units and at which width a network works, rather than what it has learned.
+OF_THE_EXPERIMENT = ("velocity_scale", "force_scale", "scalars.own_width", "scalars.viscosity")
+
 
 class PeriodicCnn(nn.Module):
     """Convolutions with tanh between them, periodic, any layout.
@@ -19,6 +22,7 @@ class PeriodicCnn(nn.Module):
     force_scale : float       root mean square of a component of the target [m/s^2]
     patches : PrincipalPatches or None    what the first layer sees instead of the velocity
     scalars : ScalarChannels or None      what it sees beside that
+    dropout : float           probability with which a hidden channel of a sample is zero, while training alone
 
     Notes
     -----
@@ -35,12 +39,14 @@ class PeriodicCnn(nn.Module):
         force_scale: float = 1.0,
         patches: PrincipalPatches | None = None,
         scalars: ScalarChannels | None = None,
+        dropout: float = 0.0,
     ):
         super().__init__()
         self.patches, self.scalars = patches, scalars
         num_inputs = (2 if patches is None else len(patches.offsets)) + (0 if scalars is None else len(scalars.names))
         widths = [num_inputs, *[channels] * hidden_layers, 2]
         self.halo = kernel_size // 2
+        self.dropout = dropout
         self.layers = nn.ModuleList(
             nn.Conv2d(before, after, kernel_size) for before, after in zip(widths[:-1], widths[1:], strict=True)
         )
@@ -59,5 +65,9 @@ class PeriodicCnn(nn.Module):
         for i, layer in enumerate(self.layers):
             if i > 0:
                 features = torch.tanh(features)
+                # Whole channels: neighbouring points are so alike that single ones would be guessed from the others.
+                # Not even an idle operation is left of it in the exported network (tests/unit/export/test_networks.py).
+                if self.training and self.dropout > 0.0:
+                    features = F.dropout2d(features, self.dropout, True)
             features = layer(F.pad(features, halo, mode="circular"))
         return self.force_scale * (features - features.mean(dim=(-2, -1), keepdim=True))

@@ -1,12 +1,12 @@
-"""How ranks train together: gradients averaged, state broadcast, numbers averaged.
+"""How ranks train together: tensors summed over them while the arithmetic goes on, and one state for all.
 
-`make_engine` is the one place that chooses. Asking for Horovod and training alone is never the same thing:
-what cannot be had is an error.
-
-The contract that trainers rely on: if every rank's loss is the mean over its own samples and all ranks have the
-same number, one `step` equals the step of one rank on the joined batch (tests/parallel/test_engine_gradients.py).
+`make_engine` is the one place that chooses. Asking for Horovod or torch.distributed and training alone is never the
+same thing: what cannot be had is an error. Averages of gradients, with all that makes them cheap or exact, are made
+once for all engines, in gradients.py.
 """
 
+import io
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Literal, Protocol
 
@@ -14,81 +14,150 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from hpcsurrogate.core.errors import ConfigError
+from hpcsurrogate.core.errors import ConfigError, RankLostError, ShapeError
 from hpcsurrogate.parallel.world import World
 
+Kind = Literal["horovod", "torch", "none"]
 
-class Engine(Protocol):
-    """What a trainer may ask for. All methods are collective: every rank calls them in the same order."""
 
-    rank: int
-    size: int
+class Handle(Protocol):
+    """A message on its way."""
 
-    def wrap(self, optimizer: Optimizer, module: nn.Module) -> Optimizer:
-        """Return the optimizer to use from now on, without state: call it before any state is loaded or broadcast."""
+    def wait(self) -> None:
+        """Return when the tensor holds the result.
 
-    def broadcast(self, module: nn.Module, optimizer: Optimizer) -> None:
-        """Give every rank rank 0's parameters, buffers and optimizer state."""
-
-    def step(self, optimizer: Optimizer, parameters: Iterable[nn.Parameter], max_norm: float | None) -> Tensor:
-        """Average the gradients, clip their norm, update; return the norm before clipping, shape () [-].
-
-        `max_norm` None clips nothing. The norm is the same on every rank.
+        Raises
+        ------
+        RankLostError    if the transport lost another rank, or ranks sent what does not fit together
         """
 
-    def mean(self, tensor: Tensor) -> Tensor:
-        """Average a floating-point tensor over the ranks in its own precision; a new tensor without gradient."""
+
+class Done:
+    """A message that need not go anywhere."""
+
+    def wait(self) -> None:
+        """Return at once."""
 
 
-class SingleEngine:
-    """One process that trains alone."""
-
-    rank = 0
-    size = 1
-
-    def wrap(self, optimizer: Optimizer, module: nn.Module) -> Optimizer:
-        """Return the optimizer itself."""
-        return optimizer
-
-    def broadcast(self, module: nn.Module, optimizer: Optimizer) -> None:
-        """Nothing to do."""
-
-    def step(self, optimizer: Optimizer, parameters: Iterable[nn.Parameter], max_norm: float | None) -> Tensor:
-        """Clip the norm of the gradients, update; return the norm before clipping."""
-        norm = clip_gradients(parameters, max_norm)
-        optimizer.step()
-        return norm
-
-    def mean(self, tensor: Tensor) -> Tensor:
-        """Return a copy."""
-        return tensor.detach().clone()
+def message_lost(rank: int, name: str, error: Exception) -> RankLostError:
+    """What to raise where a transport could not bring a message to its end; one line, whatever `error` says."""
+    return RankLostError(f"rank {rank}: message '{name}' to the other ranks failed: {' '.join(str(error).split())}")
 
 
-def make_engine(kind: Literal["horovod", "none"], world: World) -> Engine:
-    """The engine an experiment asks for.
+class Engine(ABC):
+    """What a trainer may ask for. All methods but `close` are collective: every rank calls them in the same order.
 
     Parameters
     ----------
-    kind : "horovod" or "none"
     world : World
+
+    Attributes
+    ----------
+    name : str                  as in train.engine
+    dtypes : frozenset          the types of numbers that travel
+    rank, size : int [-]        of the world
+    """
+
+    name: Kind
+    dtypes = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64})
+
+    def __init__(self, world: World):
+        self._world = world
+        self.rank, self.size = world.rank, world.size
+
+    @abstractmethod
+    def sum_async(self, tensor: Tensor, name: str) -> Handle:
+        """Begin to sum a tensor over the ranks, in place.
+
+        Parameters
+        ----------
+        tensor : Tensor, contiguous, one of `dtypes`    same shape on every rank; not to be touched before `wait`
+        name : str    unique among the messages on their way, the same for the same message of every step
+
+        Notes
+        -----
+        The result has the same bits on every rank (tests/parallel/test_engine_transport.py).
+        """
+
+    @abstractmethod
+    def max_async(self, tensor: Tensor, name: str) -> Handle:
+        """Begin to find the largest of each element over the ranks, in place; as `sum_async`, and no NaN."""
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """Average a floating-point tensor over the ranks in its own precision; a new tensor without gradient.
+
+        Raises
+        ------
+        ShapeError    for an integer or boolean tensor, whose average has no place in its type
+        """
+        if not tensor.is_floating_point():
+            raise ShapeError(f"mean over ranks: got a tensor of {tensor.dtype}; convert it to float64 first")
+        total = tensor.detach().clone(memory_format=torch.contiguous_format)
+        self.sum_async(total, f"mean.{tensor.dtype}.{'x'.join(map(str, tensor.shape))}").wait()
+        return total.div_(self.size)
+
+    def broadcast(self, module: nn.Module, optimizer: Optimizer) -> None:
+        """Give every rank rank 0's parameters, buffers and optimizer state; no step is counted."""
+        if self.size == 1:
+            return
+        file = io.BytesIO()
+        if self.rank == 0:
+            torch.save((module.state_dict(), optimizer.state_dict()), file)
+        state = io.BytesIO(self._world.bcast(file.getvalue()))
+        # Through CPU memory: rank 0's GPU has another number than ours.
+        weights, optimizer_state = torch.load(state, map_location="cpu", weights_only=True)
+        module.load_state_dict(weights)
+        optimizer.load_state_dict(optimizer_state)
+
+    def close(self) -> None:  # noqa: B027
+        """End what this engine began; no message may be on its way."""
+
+
+class SingleEngine(Engine):
+    """One process that trains alone."""
+
+    name = "none"
+
+    def sum_async(self, tensor: Tensor, name: str) -> Handle:
+        """The tensor is the sum already."""
+        return Done()
+
+    def max_async(self, tensor: Tensor, name: str) -> Handle:
+        """The tensor is the largest already."""
+        return Done()
+
+
+def make_engine(kind: Kind, world: World, device: torch.device | str = "cpu") -> Engine:
+    """The engine an experiment asks for. Collective.
+
+    Parameters
+    ----------
+    kind : "horovod", "torch" or "none"
+    world : World
+    device : torch.device or str    where the tensors lie that it will sum; CPU tensors it takes too
 
     Raises
     ------
-    ConfigError      if `none` meets more than one rank, or Horovod is not installed for this torch and MPI
-    RankLostError    if Horovod sees another world size than MPI
+    ConfigError      if `none` meets more than one rank, Horovod is not installed for this torch and MPI, or torchrun
+                     started ranks that want Horovod
+    RankLostError    if Horovod sees another world size than MPI, or the ranks cannot reach each other
     """
     if kind == "horovod":
         from hpcsurrogate.parallel.horovod_engine import HorovodEngine
 
         return HorovodEngine(world)
+    if kind == "torch":
+        from hpcsurrogate.parallel.torch_engine import TorchEngine
+
+        return TorchEngine(world, torch.device(device))
     if kind != "none":
-        raise ConfigError(f"train.engine: {kind!r} is not an engine; use horovod or none")
+        raise ConfigError(f"train.engine: {kind!r} is not an engine; use horovod, torch or none")
     if world.size > 1:
         raise ConfigError(
             f"train.engine: none trains alone, but {world.size} ranks were started; "
-            "set `ranks: 1` or `train.engine: horovod`"
+            "set `ranks: 1`, or `train.engine` to horovod or torch"
         )
-    return SingleEngine()
+    return SingleEngine(world)
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float | None) -> Tensor:

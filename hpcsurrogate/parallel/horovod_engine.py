@@ -1,14 +1,12 @@
-"""Training over ranks with Horovod: the only file that knows it."""
+"""Sums over ranks by Horovod: the only file that knows it."""
 
 import os
-from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
-from hpcsurrogate.core.errors import ConfigError, RankLostError, ShapeError
-from hpcsurrogate.parallel.engine import clip_gradients
+from hpcsurrogate.core.errors import ConfigError, RankLostError
+from hpcsurrogate.parallel.engine import Done, Engine, Handle, message_lost
 from hpcsurrogate.parallel.world import World
 
 try:
@@ -16,7 +14,7 @@ try:
 except ImportError as error:  # covers a Horovod that was built for another torch or MPI
     raise ConfigError(
         f"train.engine: horovod cannot be loaded ({error}); run `make install`, which builds it for this torch and "
-        "MPI, or set `train.engine: none` to train alone"
+        "MPI, or set `train.engine: torch`, or `none` to train alone"
     ) from error
 
 
@@ -26,16 +24,25 @@ except ImportError as error:  # covers a Horovod that was built for another torc
 CPU_CYCLE_TIME = "5"
 
 
-class HorovodEngine:
-    """Gradients averaged by Horovod's DistributedOptimizer, one process per rank of the MPI world."""
+class HorovodEngine(Engine):
+    """Sums by Horovod, one process per rank of the MPI world.
+
+    Raises
+    ------
+    ConfigError      if torchrun started the ranks: Horovod would not find them
+    RankLostError    if Horovod's world is not the MPI world
+    """
+
+    name = "horovod"
+    dtypes = Engine.dtypes - {torch.bfloat16}  # which Horovod refuses
 
     def __init__(self, world: World):
-        """Start Horovod.
-
-        Raises
-        ------
-        RankLostError    if Horovod's world is not the MPI world
-        """
+        super().__init__(world)
+        if not world.is_mpi:
+            raise ConfigError(
+                "train.engine: horovod needs ranks of MPI, but torchrun's variables started these; set "
+                "`train.engine: torch`, or start with mpirun or srun --mpi=pmix"
+            )
         if not torch.cuda.is_available():
             os.environ.setdefault("HOROVOD_CYCLE_TIME", CPU_CYCLE_TIME)
         hvd.init()
@@ -44,39 +51,28 @@ class HorovodEngine:
                 f"Horovod is rank {hvd.rank()} of {hvd.size()}, MPI is rank {world.rank} of {world.size}: they were "
                 "built for different MPIs; run `make install` with the MPI on PATH that you launch with"
             )
-        self.rank = world.rank
-        self.size = world.size
 
-    def wrap(self, optimizer: Optimizer, module: nn.Module) -> Optimizer:
-        """Return a DistributedOptimizer with the settings of `optimizer` and no state."""
-        return hvd.DistributedOptimizer(optimizer, named_parameters=module.named_parameters(), op=hvd.Average)
+    def sum_async(self, tensor: Tensor, name: str) -> Handle:
+        """Begin to sum in place; Horovod itself fuses what is small and starts within one cycle."""
+        return self._begin(tensor, name, hvd.Sum)
 
-    def broadcast(self, module: nn.Module, optimizer: Optimizer) -> None:
-        """Give every rank rank 0's parameters, buffers and optimizer state.
+    def max_async(self, tensor: Tensor, name: str) -> Handle:
+        """Begin to find the largest, in place."""
+        return self._begin(tensor, name, hvd.Max)
 
-        The state goes as one object: Horovod's own broadcast_optimizer_state makes missing state by a step with zero
-        gradients, which counts as a step and lets weight decay act.
-        """
-        hvd.broadcast_parameters(module.state_dict(), root_rank=0)
-        optimizer.load_state_dict(hvd.broadcast_object(optimizer.state_dict(), root_rank=0))
+    def _begin(self, tensor: Tensor, name: str, operation: int) -> Handle:
+        if self.size == 1:
+            return Done()
+        return _HorovodHandle(hvd.allreduce_async_(tensor, name=name, op=operation), name, self.rank)
 
-    def step(self, optimizer: Optimizer, parameters: Iterable[nn.Parameter], max_norm: float | None) -> Tensor:
-        """Average the gradients over the ranks, clip the norm of the average, update; return the norm before."""
-        optimizer.synchronize()
-        norm = clip_gradients(parameters, max_norm)
-        with optimizer.skip_synchronize():
-            optimizer.step()
-        return norm
 
-    def mean(self, tensor: Tensor) -> Tensor:
-        """Average a floating-point tensor over the ranks in its own precision.
+class _HorovodHandle:
+    def __init__(self, number: int, name: str, rank: int):
+        self._number, self._name, self._rank = number, name, rank
 
-        Raises
-        ------
-        ShapeError    for an integer or boolean tensor, whose average has no place in its type
-        """
-        if not tensor.is_floating_point():
-            raise ShapeError(f"mean over ranks: got a tensor of {tensor.dtype}; convert it to float64 first")
-        # A name of its own for every shape: Horovod numbers unnamed messages and negotiates each as if it were new.
-        name = f"mean.{tensor.dtype}.{'x'.join(map(str, tensor.shape))}"
-        return hvd.allreduce(tensor.detach(), op=hvd.Average, name=name)
+    def wait(self) -> None:
+        """Return when the tensor holds the result."""
+        try:
+            hvd.synchronize(self._number)
+        except hvd.HorovodInternalError as error:
+            raise message_lost(self._rank, self._name, error) from error

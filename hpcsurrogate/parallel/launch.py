@@ -4,6 +4,7 @@ Ranks run under `python -m mpi4py`, which turns an uncaught exception or a non-z
 into MPI_Abort: without it the other ranks would wait for the lost one for ever.
 """
 
+import functools
 import os
 import shutil
 import signal
@@ -12,8 +13,10 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 
 from hpcsurrogate.core.errors import ConfigError, RankLostError
+from hpcsurrogate.parallel.guard import die_with_parent
 
 PROMISED_RANKS = "HPCSURROGATE_RANKS"
 _ABORT_PHRASES = ("MPI_ABORT was invoked", 'calling\n"abort"', "exited with non-zero status")
@@ -39,16 +42,25 @@ def run_ranks(argv: Sequence[str], ranks: int, threads_per_rank: int = 1) -> int
 
     Notes
     -----
-    SIGUSR1 reaches every rank; SIGTERM ends them (tests/parallel/test_engine_launch.py).
+    SIGUSR1 and SIGTERM reach every rank as SIGUSR1, a second SIGTERM ends them; if this process is killed, they end too
+    (tests/parallel/test_engine_launch.py).
     """
     program = [sys.executable, "-m", "mpi4py", "-m", "hpcsurrogate", *argv]
     command = launcher_command(ranks, threads_per_rank) + program
     return run_launcher(command, launcher_environment(ranks, threads_per_rank))
 
 
+def run_alone(argv: Sequence[str]) -> int:
+    """Run `hpcsurrogate <argv>` in one process of its own, without a launcher; else like run_ranks."""
+    return run_launcher([sys.executable, "-m", "hpcsurrogate", *argv], os.environ)
+
+
 def run_launcher(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run a launcher's command line to its end and return its exit code; see run_ranks."""
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace")
+    end_with_this = functools.partial(die_with_parent, os.getpid(), signal.SIGTERM)
+    process = subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace", preexec_fn=end_with_this
+    )
     with _SignalsForwarded(process):
         for line in without_abort_banners(process.stderr):
             # Open MPI 5 puts a NUL before what a rank says last before it ends all.
@@ -139,18 +151,23 @@ def _is_open_mpi(mpirun: str) -> bool:
 
 
 class _SignalsForwarded:
-    """Context in which SIGTERM and SIGUSR1 go to a child process; a no-op outside the main thread."""
+    """Context in which SIGTERM and SIGUSR1 go to a launcher; a no-op outside the main thread.
+
+    SIGTERM would make mpirun end its ranks at once, so it goes as SIGUSR1, on which a training checkpoints; a second
+    one goes as it is.
+    """
 
     _signals = (signal.SIGTERM, signal.SIGUSR1)
 
     def __init__(self, process: subprocess.Popen):
         self._process = process
         self._previous = {}
+        self._asked_to_end = False
 
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():
             for number in self._signals:
-                self._previous[number] = signal.signal(number, lambda received, _: self._process.send_signal(received))
+                self._previous[number] = signal.signal(number, self._hand_on)
 
     def __exit__(self, *_) -> None:
         for number, handler in self._previous.items():
@@ -158,3 +175,7 @@ class _SignalsForwarded:
         if self._process.poll() is None:  # an exception, such as an interrupt, left the wait: leave no ranks behind
             self._process.terminate()
             self._process.wait()
+
+    def _hand_on(self, number: int, frame: FrameType | None) -> None:
+        self._process.send_signal(number if self._asked_to_end else signal.SIGUSR1)
+        self._asked_to_end = self._asked_to_end or number == signal.SIGTERM

@@ -1,10 +1,11 @@
-"""Who am I among how many: the MPI world as far as the rest of the program needs it.
+"""Who am I among how many: the ranks of MPI, or of torchrun, as far as the rest of the program needs them.
 
 A process that no launcher started is a world of its own and never imports mpi4py.
 """
 
 import functools
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ Item = TypeVar("Item")
 # The variables in which launchers promise a world size: Open MPI's mpirun, MPICH's and Intel's, srun, and run_ranks.
 # SLURM_NTASKS is not among them: SLURM sets it in the batch script too, which is one process alone.
 _SIZE_VARIABLES = (PROMISED_RANKS, "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+_TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_TORCHRUN_MARK = "TORCHELASTIC_RUN_ID"  # set by torchrun itself, not by those who only use its variables
 _REMEDY = (
     "start with the mpirun of the MPI that mpi4py was built for (`hpcsurrogate doctor` names both), or srun --mpi=pmix"
 )
@@ -33,7 +36,8 @@ class World:
     ----------
     rank, size : int [-]                among all ranks
     local_rank, local_size : int [-]    among the ranks of this node, which can share memory
-    comm, node : MPI communicators      of all ranks, of the ranks of this node
+    comm, node : communicators          of all ranks, of the ranks of this node (MPI alone)
+    is_mpi : bool                       whether Horovod, and windows on the memory of others, can be had
     """
 
     rank: int = 0
@@ -42,6 +46,7 @@ class World:
     comm: Any = None
     local_size: int = 1
     node: Any = None
+    is_mpi: bool = True
 
     def barrier(self) -> None:
         """Wait until all ranks are here."""
@@ -122,13 +127,37 @@ class World:
 def get_world() -> World:
     """The world this process was started in. The first call is collective: every rank must make it.
 
+    Found in this order: mpirun, srun or another launcher with PMIx, torchrun.
+
     Raises
     ------
-    RankLostError    if MPI cannot be loaded, or its world is not as large as the launcher promised
+    RankLostError    if MPI cannot be loaded, its world is not as large as the launcher promised, or the variables of
+                     torchrun are there too and say something else
     """
     promises = promised_sizes(os.environ)
-    if not promises:
+    place = torchrun_place(os.environ)
+    if promises:
+        world = _mpi_world(promises)
+        if place is not None and place != (world.rank, world.size):
+            raise RankLostError(
+                f"RANK={place[0]} and WORLD_SIZE={place[1]} are torchrun's, but by {', '.join(promises)} this is rank "
+                f"{world.rank} of {world.size}; use one launcher, or unset the variables of the other"
+            )
+        return world
+    if place is None or place == (0, 1):
         return World()
+    from hpcsurrogate.parallel.torch_world import TorchCommunicator
+
+    comm = TorchCommunicator(*place)
+    hosts = comm.allgather(socket.gethostname())
+    local = [rank for rank, host in enumerate(hosts) if host == hosts[comm.rank]]
+    return World(comm.rank, comm.size, local.index(comm.rank), comm, len(local), None, is_mpi=False)
+
+
+def _mpi_world(promises: Mapping[str, int | None]) -> World:
+    # Open MPI spins where it waits, in Horovod's background thread too. Giving way to the arithmetic halved the time of
+    # a step where ranks have no core to spare; elsewhere it costs nothing. Read when MPI starts.
+    os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
@@ -142,7 +171,7 @@ def get_world() -> World:
 
 
 def promised_sizes(environment: Mapping[str, str]) -> dict[str, int | None]:
-    """The world sizes that launcher variables promise; empty if no launcher started this process.
+    """The world sizes that launchers of MPI ranks promise in variables; empty if none started this process.
 
     Returns
     -------
@@ -153,6 +182,8 @@ def promised_sizes(environment: Mapping[str, str]) -> dict[str, int | None]:
     RankLostError    if a variable does not hold a number
     """
     names = [name for name in _SIZE_VARIABLES if name in environment]
+    if not names and _TORCHRUN_MARK in environment:
+        return {}  # a step of srun started torchrun itself, once a node; that is not the launcher of the ranks
     # srun sets this in its steps only. One task is an ordinary command, such as a pipeline started by `srun -n 1`;
     # under mpirun the step that counts is not the ranks' but the one of mpirun's daemons.
     if not names and environment.get("SLURM_STEP_NUM_TASKS", "1") != "1":
@@ -162,10 +193,23 @@ def promised_sizes(environment: Mapping[str, str]) -> dict[str, int | None]:
     return {name: _number(environment, name) for name in names}
 
 
+def torchrun_place(environment: Mapping[str, str]) -> tuple[int, int] | None:
+    """Rank and world size in the variables that torchrun sets; None unless all of them are there.
+
+    Raises
+    ------
+    RankLostError    if they hold no numbers, or no rank of such a world
+    """
+    if not all(name in environment for name in _TORCHRUN_VARIABLES):
+        return None
+    rank, size = _number(environment, "RANK"), _number(environment, "WORLD_SIZE")
+    if rank >= size:
+        raise RankLostError(f"RANK={rank} is no rank of WORLD_SIZE={size}; ranks count from 0")
+    return rank, size
+
+
 def _number(environment: Mapping[str, str], name: str) -> int:
     text = environment[name]
     if not text.isdecimal():
-        raise RankLostError(
-            f"{name}={text!r} is not a number of ranks; unset it, or start the ranks with mpirun or srun"
-        )
+        raise RankLostError(f"{name}={text!r} is not a whole number; unset it, or start the ranks with a launcher")
     return int(text)

@@ -49,6 +49,8 @@ def stage_key(stage: Stage, experiment: Experiment, paths: RunPaths) -> str:
     }
     if stage.name == "simulate" and isinstance(experiment.simulate, WellSource):
         content["files"] = _state_of_files(experiment.simulate.files)
+    if stage.name == "train" and experiment.train.initialise_from is not None:
+        content["files"] = _state_of_files((experiment.train.initialise_from.path,))
     return digest(content)
 
 

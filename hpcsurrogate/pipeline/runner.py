@@ -1,7 +1,5 @@
 """Do one stage with its record; or walk all of them, skip what is up to date, start ranks where they are wanted."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -13,7 +11,7 @@ from hpcsurrogate.core.config import Experiment
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.core.yaml_loader import dump_experiment, load_experiment
-from hpcsurrogate.parallel.launch import run_ranks
+from hpcsurrogate.parallel.launch import run_alone, run_ranks
 from hpcsurrogate.parallel.world import World, get_world
 from hpcsurrogate.pipeline import records
 from hpcsurrogate.pipeline.consistency import check_consistency, require_two_dimensions
@@ -161,7 +159,7 @@ def _do_stage(stage: Stage, experiment: Experiment, paths: RunPaths) -> None:
     if stage.on_ranks and experiment.ranks > 1:
         exit_code = run_ranks(arguments, experiment.ranks, experiment.threads_per_rank)
     else:
-        exit_code = subprocess.run([sys.executable, "-m", "hpcsurrogate", *arguments], check=False).returncode
+        exit_code = run_alone(arguments)
     if exit_code:
         raise _error_of(stage.name, exit_code)
     # srun also ends with 0 when SLURM could not launch the ranks; the record is what the stage itself wrote.

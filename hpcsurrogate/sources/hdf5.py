@@ -15,6 +15,7 @@ from typing import Any
 import h5py
 
 from hpcsurrogate.core.errors import ConfigError, DataError
+from hpcsurrogate.sources.file_locking import open_file
 
 # What h5py raises when the bytes of a file make no sense; which one depends on where the damage lies.
 HDF5_FAULTS = (OSError, KeyError, RuntimeError, ValueError, TypeError, UnicodeDecodeError)
@@ -39,8 +40,8 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
 
     Raises
     ------
-    DataError    if the file is missing, is not HDF5, or holds a soft or external link, a group with two names (a
-                 cycle is one), a name twice in a group, or groups nested deeper than 8
+    DataError    if the file is missing, cannot be locked, is not HDF5, or holds a soft or external link, a group with
+                 two names (a cycle is one), a name twice in a group, or groups nested deeper than 8
 
     Notes
     -----
@@ -50,7 +51,7 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
     if not path.is_file():
         raise DataError(f"{path}: file is missing; run the stage that writes it, or correct the path")
     with translated_faults(path, "opening it"):
-        file = h5py.File(path, "r")
+        file = open_file(path, "r")
     with file:
         with translated_faults(path, "listing its contents"):
             _require_plain_tree(path, file, "", {h5py.h5o.get_info(file.id).addr})

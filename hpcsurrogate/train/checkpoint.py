@@ -1,52 +1,66 @@
-"""Checkpoints: one directory a step, written beside its final name and renamed, each file named with its SHA-256.
+"""Checkpoints: one folder a step, copied at once, written beside the training and published whole.
 
     checkpoints/step-00001200/
         weights.safetensors      the module as it is now
         best.safetensors         the module at its best validation so far
-        optimizer.safetensors    <parameter>.<name> of the optimizer's state, and torch's RNG state
-        state.json               phase, iteration, step, learning rate, early stopping, digest of the configuration
-        manifest.json            size and SHA-256 of the four others
+        optimizer.safetensors    <parameter>.<name> of the optimizer's state
+        average.safetensors      the moving average of the weights; no tensors if none is kept
+        state.json               phase, iteration, early stopping, ...: what the training hands over
+        manifest.json            step, digest of the configuration, sizes and checksums: checkpoint_files.py
 
 A kill at any moment leaves the checkpoints that were there, or those and the new one.
 """
 
 import json
-import os
 import re
-import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from hpcsurrogate.core.atomic import sha256_file, sync_path
-from hpcsurrogate.core.errors import DataError, ModelRefusedError
+from hpcsurrogate.core.errors import ModelRefusedError
 from hpcsurrogate.core.log import get_logger
+from hpcsurrogate.train.checkpoint_files import (
+    PARTIAL,
+    REPLACED,
+    DamagedCheckpoint,
+    json_bytes,
+    publish_folder,
+    read_folder,
+    remove_folder,
+)
 
 log = get_logger("train")
 
 Tensors = dict[str, Tensor]
-TENSOR_FILES = ("weights", "best", "optimizer")
-STATE, MANIFEST = "state.json", "manifest.json"
-_NAME = re.compile(r"step-(\d{8,})")
-_PARTIAL = ".partial-"  # prefix of directories that are being written or taken away
+TENSOR_PARTS = ("weights", "best", "optimizer", "average")
+STATE = "state.json"
+FILES = (*(f"{part}.safetensors" for part in TENSOR_PARTS), STATE)
+_NAME = re.compile(rf"({re.escape(REPLACED)})?step-(\d{{8,}})")
 
 
 @dataclass
 class Checkpoint:
-    """Everything that a run needs to go on as if it had never stopped."""
+    """Everything that a run needs to go on as if it had never stopped.
+
+    Attributes
+    ----------
+    step : int [-]
+    weights, best, optimizer, average : dict    name -> tensor; the last two may be empty
+    state : dict                                JSON values
+    """
 
     step: int
     weights: Tensors
     best: Tensors
     optimizer: Tensors
+    average: Tensors
     state: dict
-
-
-class DamagedCheckpoint(Exception):
-    """A checkpoint whose files are not those of its manifest. Never leaves this module."""
 
 
 class CheckpointStore:
@@ -55,75 +69,127 @@ class CheckpointStore:
     Parameters
     ----------
     directory : Path
-    keep : int [-]         how many to keep, the newest
-    config_digest : str    of everything that decides what is trained; other checkpoints are refused
+    keep : int [-]            how many to keep, the newest
+    config_digest : str       of everything that decides what is trained; other checkpoints are refused
+    state_keys : iterable     keys without which a state is none: a checkpoint that lacks one is damaged
     """
 
-    def __init__(self, directory: Path, keep: int, config_digest: str) -> None:
+    def __init__(self, directory: Path, keep: int, config_digest: str, state_keys: Iterable[str] = ()) -> None:
         self.directory, self.keep, self.config_digest = directory, keep, config_digest
+        self.state_keys = frozenset(state_keys)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._saving: Future[None] | None = None
 
-    def save(self, checkpoint: Checkpoint) -> Path:
-        """Write a checkpoint, replacing one of the same step, then delete the oldest beyond `keep`."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        for remains in self.directory.glob(f"{_PARTIAL}*"):
-            shutil.rmtree(remains)
-        final = self.directory / f"step-{checkpoint.step:08d}"
-        partial = self.directory / f"{_PARTIAL}{final.name}"
-        partial.mkdir()
-        self._write_files(partial, checkpoint)
-        if final.exists():
-            os.rename(final, self.directory / f"{_PARTIAL}replaced-{final.name}")
-        os.rename(partial, final)
-        sync_path(self.directory)
-        self._delete_old(checkpoint.step)
-        return final
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Copy a checkpoint, then write it in the background, in place of one of the same step.
 
-    def newest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole; damaged ones are named in a warning and passed over.
+        Returns when all tensors are copied: what becomes of them later does not reach the file
+        (tests/faults/test_save_faults.py). The oldest beyond `keep` go when the new one is there.
 
         Raises
         ------
-        ModelRefusedError    if the newest whole checkpoint belongs to another configuration
+        OSError       that the write before this one met; also when this one fails, at the next `poll`, `wait` or `save`
+        ValueError    if a number of the state is not finite
         """
-        for _, path in reversed(self._steps()):
+        self.wait()
+        copies = {part: _copied(getattr(checkpoint, part)) for part in TENSOR_PARTS}
+        self._saving = self._writer.submit(self._write, checkpoint.step, copies, json_bytes(checkpoint.state))
+
+    def poll(self) -> None:
+        """Raise the error of a background save that has failed, once. Costs nothing while one is under way."""
+        if self._saving is not None and self._saving.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Return when everything is written and synced. Raises the error of a save that failed, once."""
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            saving.result()
+
+    def close(self) -> None:
+        """Wait, and end the thread that writes."""
+        try:
+            self.wait()
+        finally:
+            self._writer.shutdown()
+
+    def newest(self) -> Checkpoint | None:
+        """Return the checkpoint of the highest step that is whole; damaged ones are named in a warning and passed over.
+
+        Returns
+        -------
+        Checkpoint or None    None if there is no checkpoint at all
+
+        Raises
+        ------
+        ModelRefusedError    if the newest whole checkpoint belongs to another configuration, or if none is whole
+        OSError              that a background save met
+        """
+        self.wait()
+        folders = self._folders()
+        for step, path in reversed(folders):
             try:
-                checkpoint = _read(path)
+                checkpoint, config_digest = self._read(step, path)
             except DamagedCheckpoint as damage:
                 log.warning("checkpoint %s is damaged (%s); trying the one before it", path, damage)
                 continue
-            if checkpoint.state["config_digest"] != self.config_digest:
+            if config_digest != self.config_digest:
                 raise ModelRefusedError(
                     f"{path} was trained with another flow, host, prepare or train section, seed or data; "
                     f"remove {self.directory} to train anew, or change run_dir"
                 )
             return checkpoint
+        if folders:
+            raise ModelRefusedError(
+                f"{self.directory}: none of the {len(folders)} checkpoints is whole; "
+                "restore one from a copy, or remove this folder to train anew"
+            )
         return None
 
-    def _write_files(self, directory: Path, checkpoint: Checkpoint) -> None:
-        state = checkpoint.state | {"step": checkpoint.step, "config_digest": self.config_digest}
-        contents = {f"{name}.safetensors": serialize(getattr(checkpoint, name)) for name in TENSOR_FILES}
-        contents[STATE] = _json_bytes(state)
-        for name, content in contents.items():
-            _write_synced(directory / name, content)
-        files = {
-            name: {"bytes": len(content), "sha256": sha256_file(directory / name)} for name, content in contents.items()
-        }
-        _write_synced(directory / MANIFEST, _json_bytes({"schema_version": 1, "files": files}))
-        sync_path(directory)
+    def _write(self, step: int, parts: dict[str, Tensors], state: bytes) -> None:
+        """What the background thread does."""
 
-    def _steps(self) -> list[tuple[int, Path]]:
+        def contents() -> Iterator[tuple[str, bytes]]:
+            for part in TENSOR_PARTS:
+                yield f"{part}.safetensors", serialize(parts.pop(part))
+            yield STATE, state
+
+        publish_folder(self.directory / f"step-{step:08d}", contents(), step, self.config_digest)
+        try:
+            self._remove_old(step)
+        except OSError as error:  # such as a file that another node holds open; the checkpoint itself is safe
+            log.warning("an old checkpoint could not be removed (%s); the next save tries again", error)
+
+    def _read(self, step: int, path: Path) -> tuple[Checkpoint, str]:
+        manifest, contents = read_folder(path, FILES)
+        if manifest.step != step:
+            raise DamagedCheckpoint(f"its manifest is that of step {manifest.step}")
+        try:
+            tensors = {part: deserialize(contents[f"{part}.safetensors"]) for part in TENSOR_PARTS}
+            state = json.loads(contents[STATE])
+            missing = self.state_keys - state.keys()
+        except (SafetensorError, ValueError, AttributeError, RecursionError) as error:
+            raise DamagedCheckpoint(f"{type(error).__name__}: {error}") from error
+        if missing:
+            raise DamagedCheckpoint(f"{STATE} lacks {', '.join(sorted(missing))}")
+        return Checkpoint(step=step, state=state, **tensors), manifest.config_digest
+
+    def _folders(self) -> list[tuple[int, Path]]:
+        """Steps and folders by step; of one step the one that was about to be replaced comes first."""
         if not self.directory.is_dir():
             return []
         matches = [(_NAME.fullmatch(path.name), path) for path in self.directory.iterdir()]
-        return sorted((int(match[1]), path) for match, path in matches if match)
+        found = sorted((int(match[2]), match[1] is None, path) for match, path in matches if match)
+        return [(step, path) for step, _, path in found]
 
-    def _delete_old(self, newest_step: int) -> None:
+    def _remove_old(self, newest_step: int) -> None:
         """Later steps than the one just written are damaged ones that were passed over: they take nobody's place."""
-        older = [path for step, path in self._steps() if step <= newest_step]
+        for prefix in (PARTIAL, REPLACED):
+            for remains in self.directory.glob(f"{prefix}*"):
+                remove_folder(remains)
+        older = [path for step, path in self._folders() if step <= newest_step]
         for path in older[: -self.keep]:
-            shutil.rmtree(path)
-        for remains in self.directory.glob(f"{_PARTIAL}*"):
-            shutil.rmtree(remains)
+            remove_folder(path)
 
 
 def serialize(tensors: Tensors, metadata: dict[str, str] | None = None) -> bytes:
@@ -138,26 +204,13 @@ def serialize(tensors: Tensors, metadata: dict[str, str] | None = None) -> bytes
     return len(header).to_bytes(8, "little") + header + data[end:]
 
 
-def _read(path: Path) -> Checkpoint:
-    """Check every file against the manifest, then load it."""
-    try:
-        files = json.loads((path / MANIFEST).read_bytes())["files"]
-        for name in (STATE, *(f"{name}.safetensors" for name in TENSOR_FILES)):
-            if sha256_file(path / name) != files[name]["sha256"]:
-                raise DamagedCheckpoint(f"{name} has another SHA-256 than {MANIFEST} says")
-        state = json.loads((path / STATE).read_bytes())
-        tensors = {name: safetensors.torch.load_file(path / f"{name}.safetensors") for name in TENSOR_FILES}
-    except (DataError, OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise DamagedCheckpoint(f"{type(error).__name__}: {error}") from error
-    return Checkpoint(step=state["step"], state=state, **tensors)
+def deserialize(content: bytes) -> Tensors:
+    """The tensors of a safetensors file, in memory of torch's own: results must not depend on how it is aligned."""
+    return {name: tensor.clone() for name, tensor in safetensors.torch.load(content).items()}
 
 
-def _json_bytes(content: dict) -> bytes:
-    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False).encode()
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def _copied(tensors: Tensors) -> Tensors:
+    return {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }

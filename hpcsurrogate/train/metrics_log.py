@@ -1,8 +1,9 @@
 """metrics.jsonl and TensorBoard, written by rank 0.
 
 One object a line: phase, step (over all phases, from 1), epoch, loss [-], learning_rate, gradient_norm (before
-clipping), seconds (wall time of the step, validation included), in the unrolled phase window (length in snapshot
-intervals), and after a validation that gave a finite number validation_loss [-].
+clipping), seconds (wall time of the step, reading and validation included), in the unrolled phase window (length in
+snapshot intervals), and after a validation that gave a finite number validation_loss [-]. loss or gradient_norm is null
+where it is not finite; left_out says why a step changed nothing.
 """
 
 import json
@@ -27,9 +28,8 @@ class MetricsLog:
     """
 
     def __init__(self, path: Path, tensorboard_dir: Path | None, resumed_step: int) -> None:
-        _keep_lines_until(path, resumed_step)
-        self._writer = None if tensorboard_dir is None else _summary_writer(tensorboard_dir, resumed_step)
-        self._file = path.open("a", encoding="utf-8")
+        self._path, self._tensorboard_dir = path, tensorboard_dir
+        self._open(resumed_step)
 
     def write(self, record: dict) -> None:
         """Append one record and hand it to the operating system, so that a killed run has lost no line."""
@@ -37,13 +37,23 @@ class MetricsLog:
         self._file.flush()
         if self._writer is not None:
             for name in ("loss", "validation_loss", "learning_rate", "gradient_norm"):
-                if name in record:
+                if record.get(name) is not None:
                     self._writer.add_scalar(f"{record['phase']}/{name}", record[name], record["step"])
+
+    def go_back(self, step: int) -> None:
+        """Forget the records after `step`, from which training goes on again."""
+        self.close()
+        self._open(step)
 
     def close(self) -> None:
         self._file.close()
         if self._writer is not None:
             self._writer.close()
+
+    def _open(self, step: int) -> None:
+        _keep_lines_until(self._path, step)
+        self._writer = None if self._tensorboard_dir is None else _summary_writer(self._tensorboard_dir, step)
+        self._file = self._path.open("a", encoding="utf-8")
 
 
 def _keep_lines_until(path: Path, step: int) -> None:

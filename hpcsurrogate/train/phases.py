@@ -26,10 +26,12 @@ from hpcsurrogate.physics.coarse_graining import CoarseGraining
 from hpcsurrogate.physics.grid import Grid
 from hpcsurrogate.physics.hosts import AnyHost, make_host
 from hpcsurrogate.train.losses import Closure, apriori_loss, snapshot_errors, unrolled_loss
-from hpcsurrogate.train.schedule import curriculum
+from hpcsurrogate.train.schedule import curriculum, scaled_rate
+from hpcsurrogate.train.shards import Batch, Shards
+from hpcsurrogate.train.validation import validation_means
 
 log = get_logger("train")
-Batches = Generator[tuple[int, int | None, dict[str, Tensor]], None, None]  # epoch, window length, batch
+Batches = Generator[tuple[int, int | None, Batch], None, None]  # epoch, window length, batch
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,10 @@ class AprioriPhase:
         self, experiment: Experiment, data: TrainingData, world: World, host: AnyHost, target_rms: float
     ) -> None:
         settings = experiment.train.apriori
-        self._host, self._world, self._target, self._target_rms = host, world, settings.target, target_rms
+        self._host, self._target, self._target_rms = host, settings.target, target_rms
+        self._shards = Shards.of(experiment.train, world)
+        if settings.epochs:
+            self._shards.require_divides("train.apriori.batch_size", settings.batch_size)
         several_widths = None if data.pairs is data.training else data.filter_widths
         self._training, self._validation = (
             WindowLoader(
@@ -82,7 +87,8 @@ class AprioriPhase:
         )
         self.validate_every = self._training.steps_per_epoch
         self.num_iterations = settings.epochs * self._training.steps_per_epoch
-        self.learning_rate = settings.learning_rate
+        scaling = experiment.train.learning_rate_scaling
+        self.learning_rate = scaled_rate(settings.learning_rate, settings.batch_size, scaling)
 
     def prepare(self) -> None:
         """Nothing to do before the first iteration."""
@@ -93,8 +99,8 @@ class AprioriPhase:
             for epoch, batch in batches:
                 yield epoch, None, batch
 
-    def loss(self, closure: Closure, batch: dict[str, Tensor]) -> Tensor:
-        """losses.apriori_loss of this rank's samples."""
+    def loss(self, closure: Closure, batch: Batch) -> Tensor:
+        """losses.apriori_loss of these samples."""
         velocity, target = (batch[name][:, 0].to(self._host.grid.dtype) for name in ("velocity", self._target))
         if "filter_width" in batch:
             closure = partial(closure, filter_width=batch["filter_width"])
@@ -102,12 +108,11 @@ class AprioriPhase:
 
     def validation_loss(self, closure: Closure) -> float:
         """losses.apriori_loss over the whole validation split, each sample once, all ranks together."""
-        total = np.zeros(2)
-        for batch in self._validation.validation():
-            count = len(batch["velocity"])
-            total += np.array([self.loss(closure, batch).item() * count, count])
-        error, count = self._world.sum(total)
-        return float(error / count)
+
+        def values(batch: Batch) -> np.ndarray:
+            return np.array([self.loss(closure, batch).item()])
+
+        return float(validation_means(self._validation, self._shards, 1, values)[0])
 
 
 class UnrolledPhase:
@@ -118,10 +123,14 @@ class UnrolledPhase:
     def __init__(self, experiment: Experiment, data: TrainingData, world: World, host: AnyHost) -> None:
         settings = experiment.train.unrolled
         self._experiment, self._data, self._world, self._host = experiment, data, world, host
-        self.num_iterations, self.learning_rate = settings.iterations, settings.learning_rate
+        self.num_iterations = settings.iterations
+        scaling = experiment.train.learning_rate_scaling
+        self.learning_rate = scaled_rate(settings.learning_rate, settings.batch_size, scaling)
         self.validate_every = experiment.train.validate_every
-        self._shares = curriculum(settings.iterations, settings.snapshots)
-        if self._shares:
+        self._curriculum = curriculum(settings.iterations, settings.snapshots)
+        self._shards = Shards.of(experiment.train, world)
+        if self._curriculum:
+            self._shards.require_divides("train.unrolled.batch_size", settings.batch_size)
             self._validation = self._loader(max(settings.snapshots), data.validation)
             self._steps_per_snapshot = steps_per_snapshot(data.snapshot_interval, host.time_step)
 
@@ -144,15 +153,15 @@ class UnrolledPhase:
 
     def batches(self, first: int) -> Batches:
         """The batches from iteration `first` on, through the shares of the curriculum."""
-        for start, end, window in self._shares:
+        for start, end, window in self._curriculum:
             if first < end:
                 skip = max(0, first - start)
                 with closing(self._loader(window, self._data.training).batches(skip)) as batches:
                     for epoch, batch in islice(batches, end - start - skip):
                         yield epoch, window, batch
 
-    def loss(self, closure: Closure, batch: dict[str, Tensor]) -> Tensor:
-        """losses.unrolled_loss of this rank's windows."""
+    def loss(self, closure: Closure, batch: Batch) -> Tensor:
+        """losses.unrolled_loss of these windows."""
         return unrolled_loss(self._errors(closure, batch), self._bare_errors)
 
     def validation_loss(self, closure: Closure) -> float:
@@ -160,14 +169,12 @@ class UnrolledPhase:
         return float(np.mean(self._validation_errors(closure) / self._bare_errors.double().cpu().numpy()))
 
     def _validation_errors(self, closure: Closure | None) -> np.ndarray:
-        total = np.zeros(self._validation.window + 1)  # squared errors of each snapshot, and the number of windows
-        for batch in self._validation.validation():
-            count = len(batch["velocity"])
-            total += count * np.append(self._errors(closure, batch).double().cpu().numpy(), 1.0)
-        total = self._world.sum(total)
-        return total[:-1] / total[-1]
+        def values(batch: Batch) -> np.ndarray:
+            return self._errors(closure, batch).double().cpu().numpy()
 
-    def _errors(self, closure: Closure | None, batch: dict[str, Tensor]) -> Tensor:
+        return validation_means(self._validation, self._shards, self._validation.window, values)
+
+    def _errors(self, closure: Closure | None, batch: Batch) -> Tensor:
         velocity = batch["velocity"].to(self._host.grid.dtype)
         return snapshot_errors(self._host, velocity, self._steps_per_snapshot, closure)
 

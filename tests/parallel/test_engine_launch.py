@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from hpcsurrogate.parallel.launch import launcher_command, launcher_environment, run_launcher, run_ranks
+from hpcsurrogate.parallel.launch import launcher_command, launcher_environment, run_alone, run_launcher, run_ranks
 
 
 def rank_command(script, ranks=2):
@@ -44,30 +44,56 @@ def test_a_rank_killed_by_a_signal_is_reported(capfd):
     assert "signal 9" in capfd.readouterr().err
 
 
-def test_a_signal_to_the_program_reaches_the_ranks(tmp_path):
-    """SIGUSR1 is how a batch system announces the end; every rank must see it, and its answer must come back."""
-    ranks_script = """
-import pathlib, signal, sys, time
+PROGRAM = """
+import sys
+from hpcsurrogate.parallel.launch import launcher_command, launcher_environment, run_launcher
+command = launcher_command(2) + [sys.executable, "-m", "mpi4py", "-c", {script!r}, {folder!r}]
+sys.exit(run_launcher(command, launcher_environment(2)))
+"""
+WAITING_RANK = """
+import os, pathlib, signal, sys, time
 from mpi4py import MPI
 signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))
-pathlib.Path(sys.argv[1], str(MPI.COMM_WORLD.rank)).touch()
+pathlib.Path(sys.argv[1], str(os.getpid())).touch()
 time.sleep(30)
 """
-    program = (
-        "import sys; from hpcsurrogate.parallel.launch import *; "
-        f"command = launcher_command(2) + [sys.executable, '-m', 'mpi4py', '-c', {ranks_script!r}, {str(tmp_path)!r}]; "
-        "sys.exit(run_launcher(command, launcher_environment(2)))"
-    )
-    process = subprocess.Popen([sys.executable, "-c", program])
+
+
+@pytest.fixture
+def program(tmp_path):
+    """A process that runs two waiting ranks, and their numbers."""
+    text = PROGRAM.format(script=WAITING_RANK, folder=str(tmp_path))
+    process = subprocess.Popen([sys.executable, "-c", text])
     try:
         deadline = time.monotonic() + 20
         while len(os.listdir(tmp_path)) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
-        process.send_signal(signal.SIGUSR1)
-        assert process.wait(timeout=10) == 75
+        yield process, [int(name) for name in os.listdir(tmp_path)]
     finally:
         process.terminate()
         process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_a_request_to_stop_reaches_the_ranks_and_their_answer_comes_back(program, number):
+    """SIGUSR1 is how a batch system announces the end; mpirun itself would end the ranks on SIGTERM."""
+    process, _ = program
+    process.send_signal(number)
+    assert process.wait(timeout=10) == 75
+
+
+def test_no_rank_outlives_the_program_that_started_them(program):
+    process, ranks = program
+    process.kill()
+    deadline = time.monotonic() + 10
+    while any(is_running(pid) for pid in ranks) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(ranks) == 2 and not any(is_running(pid) for pid in ranks)
+
+
+def test_a_stage_of_one_process_is_started_without_a_launcher(tmp_path):
+    """A file that does not exist shows that the command was there to look for it."""
+    assert run_alone(["train", str(tmp_path / "nothing.yaml")]) == 2
 
 
 def test_run_ranks_starts_the_command_line_and_returns_its_exit_code(capfd):

@@ -70,3 +70,32 @@ except RankLostError as error:
 """
     done = mpi_process(script, ranks=2, environment={PROMISED_RANKS: "3"})
     assert done.stdout.count("promises 3 ranks, MPI sees 2") == 2
+
+
+BOTH = """
+import os
+os.environ |= {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+from hpcsurrogate.core.errors import RankLostError
+from hpcsurrogate.parallel.world import get_world
+try:
+    get_world()
+except RankLostError as error:
+    print(f"{error}\\n", end="", flush=True)
+"""
+
+
+def test_launchers_that_contradict_each_other_are_both_named(run_mpi):
+    lines = run_mpi(BOTH, ranks=2).splitlines()
+    for rank in range(2):
+        (line,) = [line for line in lines if f"this is rank {rank} of 2" in line]
+        assert "RANK=1 and WORLD_SIZE=4 are torchrun's, but by HPCSURROGATE_RANKS, OMPI_COMM_WORLD_SIZE" in line
+
+
+def test_ranks_that_wait_for_mpi_give_way_to_the_arithmetic(run_mpi):
+    script = """
+import os
+from hpcsurrogate.parallel.world import get_world
+get_world()
+print(os.environ["OMPI_MCA_mpi_yield_when_idle"])
+"""
+    assert run_mpi(script, ranks=2).split() == ["1", "1"]

@@ -44,8 +44,8 @@ def run(world, kind):
         own = {
             "training": taken(loader, 0, num_batches),
             "rest": taken(loader, 5, num_batches),
-            "validation": [numbers(batch) for batch in loader.validation()],
-            "single": [numbers(batch) for batch in single.validation()],
+            "validation": [numbers(batch) for batch in loader.validation(world.rank, world.size)],
+            "single": [numbers(batch) for batch in single.validation(world.rank, world.size)],
         }
         return world.allgather(own)
 

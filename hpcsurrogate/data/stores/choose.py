@@ -57,14 +57,17 @@ def open_store(
 
     Raises
     ------
-    ConfigError    if the kind that was asked for does not fit into the free memory, before any is taken
+    ConfigError    if the kind that was asked for does not fit into the free memory, before any is taken, or needs MPI
+                   where torchrun started the ranks
     DataError      if a shard is damaged or missing, or the realisations differ in grid, precision or fields
     """
     table = SnapshotTable(catalogue, realisations)
     num_bytes = block_size(find_samples(table, fields), table.num_snapshots)
-    nodes = measure_nodes(world)
-    can_fetch = all(world.allgather(threads_allowed(world)))
-    kind, reason = choose_kind(kind, num_bytes, nodes, can_fetch)
+    if world.is_mpi:
+        nodes = measure_nodes(world)
+        kind, reason = choose_kind(kind, num_bytes, nodes, can_fetch=all(world.allgather(threads_allowed(world))))
+    else:
+        kind, reason = without_mpi(kind)
     get_logger(__name__).info("store %s for %d realisations: %s", kind, len(realisations), reason)
     if kind == "node":
         return NodeStore(catalogue, realisations, fields, world)
@@ -112,6 +115,20 @@ def choose_kind(kind: Kind, num_bytes: int, nodes: Sequence[NodeMemory], can_fet
     if num_bytes > {"node": room_node, "cluster": room_cluster}.get(kind, num_bytes):
         raise ConfigError(f"train.store: {kind} does not fit: {reason}; set `train.store: auto` or `stream`")
     return kind, "as train.store says" if kind == "stream" else reason
+
+
+def without_mpi(kind: Kind) -> tuple[Kind, str]:
+    """Return what is left where ranks cannot see each other's memory, and why.
+
+    Raises
+    ------
+    ConfigError    if `node` or `cluster` was asked for
+    """
+    if kind in ("node", "cluster"):
+        raise ConfigError(
+            f"train.store: {kind} needs ranks of MPI, but torchrun's variables started these; set `train.store: stream`"
+        )
+    return "stream", "as train.store says" if kind == "stream" else "ranks that torchrun started share no memory"
 
 
 def _mebibytes(num_bytes: int) -> str:

@@ -4,7 +4,9 @@ import subprocess
 import sys
 
 import click
+import numpy as np
 import pytest
+import torch
 
 from hpcsurrogate.cli.exit import explain, report_error
 from hpcsurrogate.core import errors
@@ -42,16 +44,27 @@ def test_of_an_error_that_all_ranks_raise_the_one_that_met_it_speaks(capsys, mon
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "line"),
     [
-        OSError(errno.ENOSPC, "No space left on device", "/data/raw.hdf5"),
-        OSError(errno.EDQUOT, "Disk quota exceeded", "/data/raw.hdf5"),
-        RuntimeError("Can't write data (file write failed: errno = 28, error message = 'No space left on device')"),
+        (OSError(errno.ENOSPC, "No space left on device", "/data/a"), "/data/a: no space left on the disk (ENOSPC); "),
+        (
+            OSError(errno.EDQUOT, "Disk quota exceeded", "/data/a"),
+            "/data/a: the quota of the disk is used up (EDQUOT); ",
+        ),
+        (
+            OSError(errno.EIO, "Input/output error", "/data/a"),
+            "/data/a: the disk could not read or write (EIO); look at ",
+        ),
+        (OSError(errno.EFBIG, "File too large"), "larger than files may be here (EFBIG); raise `ulimit -f` or "),
+        (
+            RuntimeError("Can't write data (file write failed: errno = 28, error message = 'No space left on device')"),
+            "no space left on the disk (ENOSPC); free some or set another run_dir",
+        ),
     ],
 )
-def test_full_disk_is_one_line(error):
-    line, exit_code = explain(error)
-    assert "no space left on the disk" in line and exit_code == 3
+def test_a_fault_of_the_disk_is_one_line(error, line):
+    said, exit_code = explain(error)
+    assert said.startswith(line) and exit_code == 3
 
 
 def test_a_disk_that_is_really_full():
@@ -65,6 +78,30 @@ def test_a_disk_that_is_really_full():
 def test_folder_without_permission_is_one_line():
     line, exit_code = explain(PermissionError(errno.EACCES, "Permission denied", "/root/run"))
     assert line == "/root/run: Permission denied; set a run_dir that you may write to" and exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("allocate", "size"),
+    [
+        (lambda: torch.empty(10**14), ": 3.725e+05 GiB were asked for at once"),
+        (lambda: np.empty(10**14), ": 728 TiB were asked for at once"),
+        (lambda: bytearray(10**17), ""),
+    ],
+)
+def test_memory_that_really_runs_out_is_one_line_with_the_size_that_was_asked_for(allocate, size):
+    """More than the address space of a process: refused whatever the machine has, by torch, numpy and Python."""
+    with pytest.raises((MemoryError, RuntimeError)) as refused:
+        allocate()
+    line, exit_code = explain(refused.value)
+    assert line.startswith(f"out of memory{size}; lower the batch_size") and exit_code == 2
+
+
+def test_memory_of_a_gpu_that_runs_out_is_one_line_with_the_size_that_was_asked_for():
+    error = torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 2.26 GiB. GPU 0 has a total capacity of 6 GiB"
+    )
+    line, exit_code = explain(error)
+    assert line.startswith("out of memory of the GPU: 2.26 GiB were asked for at once; lower") and exit_code == 2
 
 
 def test_usage_and_interrupt():

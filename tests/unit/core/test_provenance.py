@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from hpcsurrogate.core.config import Flow
-from hpcsurrogate.core.provenance import digest, library_version, provenance
+from hpcsurrogate.core.provenance import digest, library_version, provenance, source_digest
 
 
 def test_digest_ignores_order_and_sees_every_value():
@@ -40,3 +40,21 @@ def test_provenance_is_json_and_names_versions():
 
 def test_absent_library_has_no_version():
     assert library_version("a-distribution-that-nobody-made") is None
+
+
+def test_the_digest_of_the_program_changes_with_any_of_its_files(tmp_path, monkeypatch):
+    def digest_of(**files):
+        for name, text in files.items():
+            (tmp_path / f"{name}.py").write_text(text)
+        source_digest.cache_clear()
+        return source_digest()
+
+    own = source_digest()
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr("hpcsurrogate.core.provenance.PACKAGE_DIR", tmp_path)
+            first = digest_of(one="x = 1", other="y = 2")
+            assert digest_of(one="x = 1") == first
+            assert len({own, first, digest_of(one="x = 2"), digest_of(one="x = 1", third="")}) == 4
+    finally:
+        source_digest.cache_clear()

@@ -141,11 +141,11 @@ def test_a_resumed_run_goes_on_where_it_was():
 
 
 @pytest.mark.parametrize(("window", "size"), [(0, 1), (0, 3), (2, 1), (2, 3), (2, 12)])
-def test_validation_predicts_every_snapshot_once_over_all_ranks(window, size):
-    """With sizes that the ranks do not divide, and with more ranks than windows."""
+def test_validation_predicts_every_snapshot_once_over_all_shards(window, size):
+    """With sizes that the shards do not divide, and with more shards than windows."""
     store = ArrayStore()
-    loaders = [loader_of(store, rank, size, window=window, batch_size=size) for rank in range(size)]
-    seen = [found for loader in loaders for found in places(loader.validation(), store)]
+    loader = loader_of(store, window=window, batch_size=size)
+    seen = [found for shard in range(size) for found in places(loader.validation(shard, size), store)]
     # A single snapshot is its own target; of a longer window all but the first are.
     first_target = min(window, 1)
     targets = [(number, first + i) for number, first in seen for i in range(first_target, window + 1)]
@@ -157,7 +157,8 @@ def test_a_global_mean_from_sums_is_exact():
     store = ArrayStore()
     total = count = 0.0
     for rank in range(3):
-        for batch in loader_of(store, rank, 3, window=0, batch_size=6).validation():
+        for batch in loader_of(store, rank, 3, window=0, batch_size=6).validation(rank, 3):
+            assert len(batch["velocity"]) <= 2
             total += batch["velocity"].double().sum().item()
             count += batch["velocity"].numel()
     everything = store.arrays["velocity"].astype(np.float64)
@@ -176,7 +177,7 @@ def test_a_batch_holds_the_numbers_of_the_store_with_components_first(memory_for
     store = ArrayStore(grid=grid, dtype=dtype)
     fields = ("pressure", "velocity", "sgs_stress")
     loader = loader_of(store, window=window, batch_size=3, fields=fields, memory_format=memory_format)
-    (batch,) = itertools.islice(loader.validation(), 1)
+    (batch,) = itertools.islice(loader.validation(0, 1), 1)
     for name in fields:
         values = store.arrays[name]
         if name == "pressure":
@@ -197,7 +198,7 @@ def test_channels_last_is_the_memory_that_the_store_wrote_into(monkeypatch):
     store, written = ArrayStore(), []
     read = store.read
     monkeypatch.setattr(store, "read", lambda field, snapshots, out: (written.append(out), read(field, snapshots, out)))
-    (batch,) = itertools.islice(loader_of(store, window=0, fields=("velocity",), **CHANNELS_LAST).validation(), 1)
+    (batch,) = itertools.islice(loader_of(store, window=0, fields=("velocity",), **CHANNELS_LAST).validation(0, 1), 1)
     assert batch["velocity"].data_ptr() == written[0].ctypes.data
 
 
@@ -229,7 +230,9 @@ def test_augmentation_is_a_function_of_the_position_and_leaves_validation_alone(
     rest = first_batches(loader_of(store, rank=1, size=2, augment=augment, **options), 1, first=5)
     assert torch.equal(rest[0][1]["velocity"], turned[5][1]["velocity"][3:])
     for one, other in zip(
-        loader_of(store, augment=augment, **options).validation(), loader_of(store, **options).validation(), strict=True
+        loader_of(store, augment=augment, **options).validation(0, 1),
+        loader_of(store, **options).validation(0, 1),
+        strict=True,
     ):
         assert torch.equal(one["velocity"], other["velocity"])
 
@@ -246,7 +249,7 @@ def test_the_width_of_its_realisation_comes_with_each_window(window):
     half = first_batches(loader_of(store, rank=1, size=2, **options), 1)[0][1]
     assert torch.equal(half["filter_width"], whole["filter_width"][3:])
     # Validated with the network's own width.
-    assert all("filter_width" not in batch for batch in loader_of(store, **options).validation())
+    assert all("filter_width" not in batch for batch in loader_of(store, **options).validation(0, 1))
 
 
 # --- the thread, and what cannot be ----------------------------------------------------------------------------------
@@ -288,7 +291,7 @@ def test_a_thread_makes_the_same_batches(window):
         found = [next(batches) for _ in range(20)]
         running = threads()
         batches.close()
-        return running, found, list(loader.validation())
+        return running, found, list(loader.validation(0, 1))
 
     (none, plain, plain_validation), (one, ahead, ahead_validation) = taken(False), taken(True)
     assert (none, one, threads()) == (0, 1, 0)

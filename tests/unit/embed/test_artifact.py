@@ -7,11 +7,12 @@ import warnings
 import zipfile
 
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from hpcsurrogate.core.errors import DataError, ModelRefusedError, ShapeError
-from hpcsurrogate.embed.artifact import GOLDEN_ENTRY, METADATA_ENTRY, load_artifact, manifest_path
+from hpcsurrogate.embed.artifact import GOLDEN_ENTRY, METADATA_ENTRY, WEIGHTS_ENTRY, load_artifact, manifest_path
 from hpcsurrogate.embed.torchscript import quiet_torchscript
 from hpcsurrogate.export.script import artifact_bytes, script_module, write_artifact
 
@@ -142,6 +143,15 @@ def test_unknown_schema_is_refused(artifact_path, laplacian, metadata):
 def test_missing_or_damaged_golden_vectors_are_refused(artifact_path, laplacian, metadata, golden, reason):
     write_artifact(artifact_path, save_scripted(laplacian, {METADATA_ENTRY: metadata.to_json(), GOLDEN_ENTRY: golden}))
     with pytest.raises(ModelRefusedError, match=reason):
+        load_artifact(artifact_path)
+
+
+def test_damaged_weights_are_refused_and_none_are_an_empty_dictionary(artifact_path, laplacian, metadata, golden_input):
+    assert load_artifact(artifact_path).weights == {}
+    golden = safetensors.torch.save({"input": golden_input, "output": laplacian(golden_input).detach()})
+    entries = {METADATA_ENTRY: metadata.to_json(), GOLDEN_ENTRY: golden, WEIGHTS_ENTRY: b"garbage"}
+    write_artifact(artifact_path, save_scripted(laplacian, entries))
+    with pytest.raises(ModelRefusedError, match="weights.safetensors is damaged"):
         load_artifact(artifact_path)
 
 

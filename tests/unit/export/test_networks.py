@@ -26,12 +26,18 @@ def make_network(model):
         QuadraticStencilModel(kind="quadratic_stencil", channels=2),
         QuadraticStencilModel(kind="quadratic_stencil", channels=2, output_channels=3),
         CnnModel(kind="cnn", channels=4, hidden_layers=2),
+        CnnModel(kind="cnn", channels=4, hidden_layers=2, dropout=0.5),
     ],
 )
 def test_scripted_network_is_the_eager_one(model):
     network = make_network(model)
     velocity = torch.randn(2, 2, 16, 16, generator=torch.Generator().manual_seed(1))
     assert parity(network, script_module(network), velocity) <= PARITY_TOLERANCE
+
+
+def test_exported_network_has_no_dropout():
+    network = make_network(CnnModel(kind="cnn", channels=4, hidden_layers=2, dropout=0.5)).train()
+    assert "dropout" not in str(script_module(network).inlined_graph)
 
 
 def test_certificate_of_the_equivariant_network():

@@ -35,6 +35,13 @@ def test_exported_file_is_the_network(experiment, paths, trained):
     assert torch.equal(artifact.golden_input, validation_snapshot(paths))
 
 
+def test_exported_file_holds_the_weights_by_name(experiment, paths, trained):
+    run_export(experiment, paths)
+    weights = load_artifact(paths.model).weights
+    assert weights.keys() == trained.state_dict().keys()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in trained.state_dict().items())
+
+
 def test_metadata_say_what_it_is(experiment, paths, trained):
     run_export(experiment, paths)
     metadata = load_artifact(paths.model).metadata

@@ -1,4 +1,4 @@
-"""The plain periodic network: periodicity, momentum, scales, batches, script."""
+"""The plain periodic network: periodicity, momentum, scales, batches, dropout, script."""
 
 import pytest
 import torch
@@ -42,6 +42,34 @@ def test_a_batch_is_the_same_as_one_by_one():
     net, velocity = network(), noise(3, 2, 12, 10)
     alone = torch.cat([net(one) for one in velocity.split(1)])
     torch.testing.assert_close(net(velocity), alone, rtol=0, atol=ROUND_OFF)
+
+
+def test_dropout_leaves_out_whole_channels_of_a_sample_while_training():
+    torch.manual_seed(0)
+    net = PeriodicCnn(channels=400, hidden_layers=1, kernel_size=3, dropout=0.25).double()
+    seen = []
+    net.layers[1].register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+    velocity = noise(50, 2, 4, 4)
+    net(velocity), net.eval()(velocity)
+    dropped, whole = seen
+    left_out = (dropped == 0.0).flatten(2)
+    assert torch.equal(left_out.all(2), left_out.any(2))
+    # Of 20000 channels a quarter is left out, give or take sqrt(20000 * 0.25 * 0.75) = 61: five deviations are 1.5 %.
+    assert left_out[:, :, 0].double().mean().item() == pytest.approx(0.25, abs=0.0155)
+    kept = dropped != 0.0
+    torch.testing.assert_close(dropped[kept], whole[kept] / 0.75, rtol=0, atol=ROUND_OFF)  # the mean stays the same
+
+
+def test_dropout_changes_training_alone():
+    net, velocity = network(), noise(2, 2, 12, 10)
+    torch.manual_seed(0)
+    dropping = PeriodicCnn(channels=6, hidden_layers=2, kernel_size=5, dropout=0.5).double()
+    assert dropping.state_dict().keys() == net.state_dict().keys()
+    assert not torch.equal(dropping(velocity), dropping(velocity))
+    assert torch.equal(dropping.eval()(velocity), net(velocity))
+    state = torch.get_rng_state()
+    dropping(velocity), net.train()(velocity)
+    assert torch.equal(torch.get_rng_state(), state)  # nothing is drawn where nothing is dropped
 
 
 def test_scripted_is_the_eager_network():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hpcsurrogate.core.errors import ConfigError
-from hpcsurrogate.parallel.engine import make_engine
+from hpcsurrogate.parallel.engine import clip_gradients, make_engine
 from hpcsurrogate.parallel.world import World
 
 
@@ -25,7 +25,7 @@ def test_a_missing_horovod_is_an_error_and_not_a_serial_run(monkeypatch):
         sys.modules, "horovod.torch", None
     )  # what the import system makes of a package that is not there
     monkeypatch.delitem(sys.modules, "hpcsurrogate.parallel.horovod_engine", raising=False)
-    with pytest.raises(ConfigError, match="engine: none"):
+    with pytest.raises(ConfigError, match="or `none` to train alone"):
         make_engine("horovod", World())
 
 
@@ -47,18 +47,31 @@ def test_a_world_that_horovod_does_not_see_is_refused(monkeypatch):
         make_engine("horovod", World(rank=1, size=2))
 
 
+def test_horovod_without_mpi_is_refused():
+    with pytest.raises(ConfigError, match="set `train.engine: torch`"):
+        make_engine("horovod", World(rank=0, size=2, is_mpi=False))
+
+
 @pytest.mark.parametrize("max_norm", [None, 0.5, 100.0])
-def test_step_alone_clips_and_updates(max_norm):
-    """Gradient (3, 4): norm 5; plain descent with rate 1 moves by the clipped gradient (float32 division: 1e-6)."""
-    engine = make_engine("none", World())
-    weight = torch.nn.Parameter(torch.zeros(2))
-    module = torch.nn.ParameterList([weight])
-    optimizer = engine.wrap(torch.optim.SGD(module.parameters(), lr=1.0), module)
-    engine.broadcast(module, optimizer)
-    (weight * torch.tensor([3.0, 4.0])).sum().backward()
-    assert engine.step(optimizer, module.parameters(), max_norm).item() == pytest.approx(5.0)
+def test_gradients_are_clipped_together(max_norm):
+    """Gradients (3) and (4): norm 5, and less than `max_norm` afterwards (float32 division: 1e-6)."""
+    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    for parameter, gradient in zip(parameters, (3.0, 4.0), strict=True):
+        parameter.grad = torch.tensor([gradient])
+    assert clip_gradients(parameters, max_norm).item() == pytest.approx(5.0)
     scale = 0.1 if max_norm == 0.5 else 1.0
-    assert torch.allclose(weight.detach(), -scale * torch.tensor([3.0, 4.0]), atol=1e-6)
+    assert parameters[1].grad.item() == pytest.approx(4.0 * scale, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["none", "torch"])
+def test_messages_of_one_process_are_their_own_result(kind):
+    engine = make_engine(kind, World())
+    assert (engine.name, engine.rank, engine.size) == (kind, 0, 1)
+    tensor = torch.tensor([1, 2])
+    for start in (engine.sum_async, engine.max_async):
+        start(tensor, "numbers").wait()
+    assert tensor.tolist() == [1, 2]
+    engine.close()
 
 
 def test_mean_alone_is_a_copy_without_gradient():

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from hpcsurrogate.core.errors import DataError, RankLostError
-from hpcsurrogate.parallel.world import World, promised_sizes
+from hpcsurrogate.parallel.world import World, get_world, promised_sizes, torchrun_place
 
 
 def test_a_process_alone_is_a_whole_world():
     world = World()
     assert (world.rank, world.size, world.comm) == (0, 1, None)
     assert (world.local_rank, world.local_size, world.node) == (0, 1, None)
+    assert world.is_mpi  # for as much as it needs: its own memory, and a Horovod of one rank
     assert world.bcast("it") == "it"
     assert world.allgather("it") == ["it"]
     assert world.share([3, 1, 2]) == [3, 1, 2]
@@ -54,6 +55,8 @@ def test_shares_hold_every_item_once(size):
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}, {}),  # a batch script
         ({"SLURM_STEP_NUM_TASKS": "8", "PMIX_RANK": "0"}, {"SLURM_STEP_NUM_TASKS": 8}),
         ({"SLURM_STEP_NUM_TASKS": "1"}, {}),  # srun -n 1 of an ordinary command
+        ({"SLURM_STEP_NUM_TASKS": "8", "PMIX_RANK": "0", "TORCHELASTIC_RUN_ID": "1"}, {}),  # srun started torchrun
+        ({"OMPI_COMM_WORLD_SIZE": "8", "TORCHELASTIC_RUN_ID": "1"}, {"OMPI_COMM_WORLD_SIZE": 8}),
         ({"SLURM_STEP_NUM_TASKS": "2", "OMPI_COMM_WORLD_SIZE": "16"}, {"OMPI_COMM_WORLD_SIZE": 16}),  # daemons, ranks
     ],
 )
@@ -64,6 +67,34 @@ def test_promised_sizes(environment, expected):
 def test_a_promise_that_is_no_number_is_refused():
     with pytest.raises(RankLostError, match="OMPI_COMM_WORLD_SIZE='two'"):
         promised_sizes({"OMPI_COMM_WORLD_SIZE": "two"})
+
+
+TORCHRUN = {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "node7", "MASTER_PORT": "29500"}
+
+
+@pytest.mark.parametrize(("changes", "expected"), [({}, (1, 4)), ({"RANK": "0", "WORLD_SIZE": "1"}, (0, 1))])
+def test_torchrun_place(changes, expected):
+    assert torchrun_place(TORCHRUN | changes) == expected
+    for name in TORCHRUN:
+        assert torchrun_place({key: value for key, value in TORCHRUN.items() if key != name}) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"), [({"RANK": "4"}, "RANK=4 is no rank of WORLD_SIZE=4"), ({"WORLD_SIZE": "all"}, "'all'")]
+)
+def test_torchrun_variables_without_sense_are_refused(changes, message):
+    with pytest.raises(RankLostError, match=message):
+        torchrun_place(TORCHRUN | changes)
+
+
+def test_one_rank_of_torchrun_is_a_process_alone(monkeypatch):
+    for name, value in (TORCHRUN | {"RANK": "0", "WORLD_SIZE": "1"}).items():
+        monkeypatch.setenv(name, value)
+    get_world.cache_clear()
+    try:
+        assert get_world() == World()
+    finally:
+        get_world.cache_clear()
 
 
 def in_new_process(script, **variables):

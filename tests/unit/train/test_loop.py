@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import signal
 
 import pytest
@@ -16,6 +17,9 @@ from hpcsurrogate.parallel.world import World
 from hpcsurrogate.train.checkpoint import CheckpointStore
 from hpcsurrogate.train.loop import Trainer
 from hpcsurrogate.train.metrics_log import MetricsLog
+from hpcsurrogate.train.schedule import learning_rate
+from hpcsurrogate.train.state import STATE_KEYS
+from hpcsurrogate.train.stop import StopRequest
 
 GOAL = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
 
@@ -33,11 +37,12 @@ class MatrixPhase:
     def batches(self, first):
         for iteration in range(first, self.num_iterations):
             generator = torch.Generator().manual_seed(iteration)
-            yield iteration // 10, None, {"input": torch.randn(4, 2, generator=generator), "iteration": iteration}
+            numbers = torch.full((4,), iteration)
+            yield iteration // 10, None, {"input": torch.randn(4, 2, generator=generator), "iteration": numbers}
 
     def loss(self, closure, batch):
         loss = (closure(batch["input"]) - batch["input"] @ GOAL.T).square().mean()
-        return self.events.get(batch["iteration"], lambda loss: loss)(loss)
+        return self.events.get(int(batch["iteration"][0]), lambda loss: loss)(loss)
 
     def validation_loss(self, closure):
         return next(self.validation_losses, None) or (closure.weight - GOAL).square().mean().item()
@@ -46,9 +51,18 @@ class MatrixPhase:
 def a_trainer(directory, phases, **settings):
     torch.manual_seed(0)
     module = nn.Linear(2, 2, bias=False)
-    train = Train(engine="none", model=CnnModel(kind="cnn"), **{"gradient_clip": 10.0} | settings)
-    store = CheckpointStore(directory / "checkpoints", train.keep_checkpoints, "mine")
-    return Trainer(module, phases, make_engine("none", World()), World(), train, store)
+    settings = Train(engine="none", model=CnnModel(kind="cnn"), **{"gradient_clip": 10.0} | settings)
+    store = CheckpointStore(directory / "checkpoints", settings.keep_checkpoints, "mine", STATE_KEYS)
+    return Trainer(module, phases, make_engine("none", World()), World(), settings, store)
+
+
+def train(trainer, metrics=None):
+    with StopRequest() as stop:
+        trainer.run(metrics, stop)
+
+
+def records(directory):
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
 
 
 def two_phases(**second):
@@ -58,16 +72,16 @@ def two_phases(**second):
 def test_training_reaches_a_goal_that_can_be_learned(tmp_path):
     trainer = a_trainer(tmp_path, two_phases())
     before = trainer.phases[0].validation_loss(trainer.module)
-    trainer.run(None)
+    train(trainer)
     # 90 steps of Adam at 0.3 cross a distance of 4 several times over; its last steps are a hundred times smaller.
     assert trainer.phases[0].validation_loss(trainer.module) < 1e-3 * before
 
 
 def test_the_record_holds_every_step_and_counts_over_the_phases(tmp_path):
     metrics = MetricsLog(tmp_path / "metrics.jsonl", None, 0)
-    a_trainer(tmp_path, two_phases()).run(metrics)
+    train(a_trainer(tmp_path, two_phases()), metrics)
     metrics.close()
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    lines = records(tmp_path)
     assert [line["step"] for line in lines] == list(range(1, 91))
     assert [line["phase"] for line in lines] == ["apriori"] * 40 + ["unrolled"] * 50
     assert [line["step"] for line in lines if "validation_loss" in line] == list(range(10, 91, 10))
@@ -81,7 +95,7 @@ def test_early_stopping_ends_the_phase_with_its_best_weights(tmp_path):
     trainer = a_trainer(tmp_path, [phase], patience=2)
     validation_loss = phase.validation_loss
     phase.validation_loss = lambda module: (seen.append(module.weight.detach().clone()), validation_loss(module))[1]
-    trainer.run(None)
+    train(trainer)
     assert trainer.progress.step == 40
     assert len(seen) == 5
     assert torch.equal(trainer.module.weight, seen[2])
@@ -91,25 +105,101 @@ def test_early_stopping_ends_the_phase_with_its_best_weights(tmp_path):
 def test_a_phase_that_only_makes_it_worse_leaves_the_weights_it_was_given(tmp_path):
     trainer = a_trainer(tmp_path, [MatrixPhase(num_iterations=20, validation_losses=[1.0, math.nan, 2.0])])
     given = trainer.module.weight.detach().clone()
-    trainer.run(None)
+    train(trainer)
     assert torch.equal(trainer.module.weight, given)
 
 
-def test_a_loss_that_is_not_a_number_ends_with_code_4_and_unchanged_weights(tmp_path):
-    trainer = a_trainer(tmp_path, two_phases(events={7: lambda loss: loss * math.nan}), checkpoint_every=45)
-    with pytest.raises(DivergedError, match="loss is nan on rank 0, phase unrolled, step 48") as error:
-        trainer.run(None)
+def not_a_number(loss):
+    return loss * math.nan
+
+
+def infinite_slope(loss):
+    return loss + (loss - loss.detach()).sqrt()  # value 0, slope infinite
+
+
+@pytest.mark.parametrize(
+    "event, what", [(not_a_number, "the loss is nan on rank 0"), (infinite_slope, "the norm of .* because of rank 0")]
+)
+def test_a_step_that_is_not_finite_is_left_out_and_training_goes_on(tmp_path, event, what):
+    metrics = MetricsLog(tmp_path / "metrics.jsonl", None, 0)
+    seen = {}
+
+    def noted(name, before):
+        def note(loss):
+            seen[name] = trainer.module.weight.detach().clone()
+            return before(loss)
+
+        return note
+
+    phase = MatrixPhase(events={7: noted("at 7", event), 8: noted("at 8", lambda loss: loss)})
+    trainer = a_trainer(tmp_path, [phase])
+    train(trainer, metrics)
+    metrics.close()
+    assert torch.equal(seen["at 7"], seen["at 8"])
+    lines = records(tmp_path)
+    assert [line["step"] for line in lines] == list(range(1, 61))
+    (left_out,) = [line for line in lines if "left_out" in line]
+    assert left_out["step"] == 8
+    assert re.match(what, left_out["left_out"])
+    assert None in (left_out["loss"], left_out["gradient_norm"])
+    assert trainer.progress.rollbacks == 0
+
+
+def test_a_training_that_stays_faulty_goes_back_slower_then_gives_up_with_code_4(tmp_path):
+    calls, phases = [], two_phases()
+    for iteration in range(7, 50):
+        phases[1].events[iteration] = lambda loss, i=iteration: (calls.append(i), loss * math.nan)[1]
+    rules = {"skips": 1, "rollbacks": 2, "rate_factor": 0.5}
+    trainer = a_trainer(tmp_path, phases, checkpoint_every=45, on_divergence=rules)
+    metrics = MetricsLog(tmp_path / "metrics.jsonl", None, 0)
+    with pytest.raises(DivergedError, match="loss is nan on rank 0, phase unrolled, step 49, after 2 returns") as error:
+        train(trainer, metrics)
+    metrics.close()
     assert error.value.exit_code == 4
+    assert calls == [7, 8] * 3
     assert torch.isfinite(trainer.module.weight).all()
     assert trainer.store.newest().step == 45
+    assert trainer.progress.rate_factor == 0.25
+    lines = records(tmp_path)
+    assert [line["step"] for line in lines] == list(range(1, 49))
+    # Steps 46 and 47 were done three times; the last time, which stands in the record, at a quarter of the rate.
+    uneventful = [learning_rate(i, 50, 0.3, 10) for i in range(7)]
+    assert [line["learning_rate"] for line in lines[40:47]] == [*uneventful[:5], *(0.25 * r for r in uneventful[5:])]
 
 
-def test_a_gradient_that_is_not_finite_ends_with_code_4(tmp_path):
-    def infinite_slope(loss):
-        return loss + (loss - loss.detach()).sqrt()  # value 0, slope infinite
+def test_a_fault_that_passes_is_forgotten_at_the_end_of_the_phase(tmp_path):
+    calls, phases = [], two_phases()
 
-    with pytest.raises(DivergedError, match="gradient.*phase apriori, step 4"):
-        a_trainer(tmp_path, [MatrixPhase(events={3: infinite_slope})]).run(None)
+    def three_times(loss):
+        calls.append(1)
+        return loss * math.nan if len(calls) <= 3 else loss
+
+    phases[0].events |= dict.fromkeys((12, 13, 14), three_times)
+    trainer = a_trainer(tmp_path, phases, on_divergence={"skips": 2})
+    metrics = MetricsLog(tmp_path / "metrics.jsonl", None, 0)
+    train(trainer, metrics)
+    metrics.close()
+    lines = records(tmp_path)
+    assert [line["step"] for line in lines] == list(range(1, 91))
+    rates = [line["learning_rate"] for line in lines]
+    assert rates[20] == 0.5 * learning_rate(20, 40, 0.3, 10)
+    assert rates[60] == learning_rate(20, 50, 0.3, 10)
+
+
+def test_a_phase_that_is_left_out_does_not_hide_that_the_next_one_diverges(tmp_path):
+    always = dict.fromkeys(range(50), not_a_number)
+    phases = [MatrixPhase(num_iterations=0), MatrixPhase("unrolled", 50, events=always)]
+    with pytest.raises(DivergedError, match="phase unrolled, step 1, after 2 returns"):
+        train(a_trainer(tmp_path, phases, on_divergence={"skips": 0}))
+
+
+def test_nothing_is_kept_in_the_middle_of_steps_that_are_left_out(tmp_path):
+    phase = MatrixPhase(num_iterations=30, events={9: not_a_number})
+    trainer = a_trainer(tmp_path, [phase], checkpoint_every=10, keep_checkpoints=9)
+    train(trainer)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        f"step-{step:08d}" for step in (0, 20, 30)
+    ]
 
 
 def interrupt(number):
@@ -124,38 +214,44 @@ def interrupt(number):
 @pytest.mark.parametrize("phase, iteration", [(0, 12), (0, 39), (1, 0), (1, 33)])
 def test_a_run_that_was_asked_to_stop_goes_on_bit_for_bit(tmp_path, number, phase, iteration):
     uninterrupted = a_trainer(tmp_path / "whole", two_phases())
-    uninterrupted.run(None)
+    train(uninterrupted)
     handler = signal.getsignal(number)
     phases = two_phases()
     phases[phase].events[iteration] = interrupt(number)
     first = a_trainer(tmp_path / "parts", phases)
     with pytest.raises(RequeueRequested) as request:
-        first.run(None)
+        train(first)
     assert request.value.exit_code == 75
     assert signal.getsignal(number) == handler
     second = a_trainer(tmp_path / "parts", two_phases())
     assert second.resume() == 40 * phase + iteration + 1
-    second.run(None)
+    train(second)
     assert torch.equal(second.module.weight, uninterrupted.module.weight)
     wrote, expected = second.store.newest(), uninterrupted.store.newest()
     assert wrote.step == expected.step == 90
     assert wrote.state == expected.state
 
 
-def test_the_random_state_goes_on_where_it_was(tmp_path):
-    trainer = a_trainer(tmp_path, [MatrixPhase(events={5: interrupt(signal.SIGUSR1)})])
+def test_an_interrupted_run_goes_on_with_the_average_of_its_weights(tmp_path):
+    uninterrupted = a_trainer(tmp_path / "whole", two_phases(), weight_average=0.9)
+    train(uninterrupted)
+    phases = two_phases()
+    phases[1].events[33] = interrupt(signal.SIGUSR1)
     with pytest.raises(RequeueRequested):
-        trainer.run(None)
-    expected = torch.rand(3)
-    resumed = a_trainer(tmp_path, [MatrixPhase()])
-    resumed.resume()
-    assert torch.equal(torch.rand(3), expected)
+        train(a_trainer(tmp_path / "parts", phases, weight_average=0.9))
+    second = a_trainer(tmp_path / "parts", two_phases(), weight_average=0.9)
+    second.resume()
+    train(second)
+    assert torch.equal(second.module.weight, uninterrupted.module.weight)
+    without = a_trainer(tmp_path / "without", two_phases())
+    train(without)
+    assert not torch.equal(without.module.weight, uninterrupted.module.weight)
 
 
 def test_a_finished_run_that_is_started_again_trains_no_further(tmp_path):
     trainer = a_trainer(tmp_path, two_phases())
-    trainer.run(None)
+    train(trainer)
     again = a_trainer(tmp_path, two_phases(events={0: lambda loss: pytest.fail("trained again")}))
     assert again.resume() == 90
-    again.run(None)
+    train(again)
     assert torch.equal(again.module.weight, trainer.module.weight)

@@ -58,3 +58,15 @@ def test_tensorboard_wanted_but_missing_is_an_error_with_its_remedy(tmp_path, mo
     monkeypatch.setattr(builtins, "__import__", without_tensorboard)
     with pytest.raises(ConfigError, match="pip install tensorboard"):
         MetricsLog(tmp_path / "metrics.jsonl", tmp_path / "tensorboard", 0)
+
+
+def test_a_run_that_goes_back_to_a_checkpoint_writes_its_steps_again(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path, tmp_path / "tensorboard", 0)
+    for step in (1, 2, 3):
+        log.write(record(step))
+    log.write(record(4) | {"loss": None, "gradient_norm": None, "left_out": "the loss is nan on rank 0"})
+    log.go_back(2)
+    log.write(record(3))
+    log.close()
+    assert steps(path) == [1, 2, 3]

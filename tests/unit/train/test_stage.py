@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -17,7 +18,7 @@ from hpcsurrogate.data.catalogue import Catalogue
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.train import losses, phases
 from hpcsurrogate.train.phases import steps_per_snapshot
-from hpcsurrogate.train.stage import run_train
+from hpcsurrogate.train.stage import run_train, training_digest
 
 
 def records(paths):
@@ -124,6 +125,67 @@ def test_checkpoints_of_another_learning_rate_are_refused_and_of_another_interva
     with pytest.raises(ModelRefusedError, match="change run_dir") as error:
         run_train(make_run(apriori=apriori)[0], paths, World())
     assert error.value.exit_code == 5
+
+
+def test_the_threads_of_a_rank_belong_to_an_exact_training_alone(make_run):
+    statistics, digests = {}, set()
+    for exact in (False, True):
+        experiment, _ = make_run(exact=exact)
+        more_threads = experiment.model_copy(update={"threads_per_rank": 2})
+        pair = {training_digest(experiment, statistics), training_digest(more_threads, statistics)}
+        assert len(pair) == 1 + exact
+        digests |= pair
+    assert len(digests) == 3
+
+
+def test_a_training_starts_from_what_another_has_learned_and_remembers_from_which_file(make_run):
+    short = {"epochs": 1, "batch_size": 4, "learning_rate": 0.01}
+    experiment, first = make_run("first", apriori=short, unrolled={"iterations": 0})
+    run_train(experiment, first, World())
+    transfer = {"path": str(first.weights), "frozen": ["layers.0.*"], "learning_rates": {"layers.1.*": 0.5}}
+    experiment, second = make_run("second", initialise_from=transfer, unrolled={"iterations": 0})
+    run_train(experiment, second, World())
+    before, after = load_file(first.weights), load_file(second.weights)
+    assert torch.equal(before["layers.0.weight"], after["layers.0.weight"])
+    assert not torch.equal(before["layers.1.weight"], after["layers.1.weight"])
+    shutil.copy(second.weights, first.weights)
+    with pytest.raises(ModelRefusedError, match="change run_dir"):
+        run_train(experiment, second, World())
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_trains_as_well_as_single(make_run, precision):
+    best = []
+    for kind in ("float32", precision):
+        experiment, paths = make_run(kind, precision=kind, unrolled={"iterations": 4, "batch_size": 4})
+        run_train(experiment, paths, World())
+        best.append(min(validation_losses(paths, "apriori")))
+    # Losses of order one; a bfloat16 keeps three digits of every number in the network.
+    assert best[1] == pytest.approx(best[0], rel=0.05)
+    assert best[1] != best[0]
+
+
+def test_a_training_in_parts_equals_one_in_whole_batches(make_run):
+    lines = []
+    for parts in (1, 4):
+        experiment, paths = make_run(f"in-{parts}", accumulate=parts, unrolled={"iterations": 0})
+        run_train(experiment, paths, World())
+        lines.append([line["loss"] for line in records(paths)])
+    # Round-off of single precision, which twenty steps of Adam at a hundredth enlarge little.
+    assert lines[1] == pytest.approx(lines[0], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "train, match",
+    [
+        ({"accumulate": 3}, "train.apriori.batch_size: 4 is no multiple of 3"),
+        ({"exact": True}, "train.apriori.batch_size: 4 is no multiple of 8, train.virtual_shards"),
+        ({"exact": True, "virtual_shards": 4, "precision": "float16"}, "train.precision: float16 cannot be had"),
+    ],
+)
+def test_parts_that_cannot_be_are_refused(make_run, train, match):
+    with pytest.raises(ConfigError, match=match):
+        run_train(*make_run(**train), World())
 
 
 def test_a_training_that_diverges_ends_with_code_4_and_writes_no_weights(make_run):

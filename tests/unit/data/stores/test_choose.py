@@ -7,7 +7,7 @@ import pytest
 from hpcsurrogate.core.errors import ConfigError
 from hpcsurrogate.data.catalogue import Catalogue
 from hpcsurrogate.data.stores import choose
-from hpcsurrogate.data.stores.choose import NodeMemory, choose_kind, open_store
+from hpcsurrogate.data.stores.choose import NodeMemory, choose_kind, open_store, without_mpi
 from hpcsurrogate.data.stores.node import NodeStore
 from hpcsurrogate.data.stores.stream import StreamStore
 from hpcsurrogate.parallel.world import World
@@ -46,6 +46,23 @@ def test_what_was_asked_for_may_take_all_and_no_more(kind, fits, too_large):
     assert choose_kind(kind, fits * MIB, [LARGE, SMALL], can_fetch=True)[0] == kind
     with pytest.raises(ConfigError, match=f"train.store: {kind} does not fit: {too_large} MiB of samples; room for 60"):
         choose_kind(kind, too_large * MIB, [LARGE, SMALL], can_fetch=True)
+
+
+@pytest.mark.parametrize("kind", ["node", "cluster"])
+def test_ranks_without_mpi_share_no_memory(kind):
+    assert without_mpi("auto")[0] == without_mpi("stream")[0] == "stream"
+    with pytest.raises(ConfigError, match=f"train.store: {kind} needs ranks of MPI.*set `train.store: stream`"):
+        without_mpi(kind)
+
+
+def test_ranks_without_mpi_read_from_files(write_shards, monkeypatch):
+    directory, _ = write_shards()
+    monkeypatch.setattr(choose, "free_memory", None)  # nobody asks
+    world = World(is_mpi=False)
+    with open_store(Catalogue.read(directory), (0, 1), ("velocity",), world) as store:
+        assert type(store) is StreamStore
+    with pytest.raises(ConfigError, match="node needs ranks of MPI"):
+        open_store(Catalogue.read(directory), (0, 1), ("velocity",), world, "node")
 
 
 def test_stream_fits_always():

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# What the tests need from the system beside `make install`: strace, which makes system calls fail, a C compiler, and a
+# SLURM that they start themselves. As root on Debian or Ubuntu it is installed; else one line says what to ask for.
+set -euo pipefail
+
+daemons=/usr/sbin:/sbin  # not on every user's PATH
+
+fail() {
+    printf 'test system: error: %s\n' "$1" >&2
+    exit 2
+}
+
+has() {
+    local program
+    for program in "$@"; do
+        PATH=$PATH:$daemons type -P "$program" >/dev/null || return 1
+    done
+}
+
+# The Debian packages for what is missing on this machine, empty if nothing is.
+missing_packages() {
+    has strace || echo strace
+    has gcc || echo gcc
+    has sbatch slurmctld slurmd || echo slurm-wlm
+    has munged || echo munge
+    # SLURM's plugin asks for the library by its name without a version, which only the development package gives it.
+    python3 -c 'import ctypes; ctypes.CDLL("libpmix.so")' 2>/dev/null || echo libpmix-dev
+}
+
+missing=$(missing_packages | paste -sd ' ')
+if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "test system: apt-get install $missing"
+    # shellcheck disable=SC2086  # the packages are words
+    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing; } >/dev/null || true
+    missing=$(missing_packages | paste -sd ' ')
+fi
+[ -z "$missing" ] || fail "missing on this machine: $missing; ask an administrator for: apt-get install $missing"
+strace -o /dev/null true 2>/dev/null || fail "strace may not trace here; allow it: in a container by --cap-add=SYS_PTRACE, on a machine by sysctl kernel.yama.ptrace_scope=1"

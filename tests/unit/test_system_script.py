@@ -1,0 +1,46 @@
+"""What is said on a machine that lacks what the tests need; that it is there on this one, `make test` has seen to."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "test_system.sh"
+
+
+@pytest.fixture
+def check(tmp_path):
+    """`check({program: text of a shell script})` -> what the script says to one who is not root and has only these."""
+
+    def run(programs):
+        for name, text in {"id": "echo 1000", **programs}.items():
+            (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+            (tmp_path / name).chmod(0o755)
+        for tool in ("bash", "paste"):
+            (tmp_path / tool).symlink_to(shutil.which(tool))
+        (tmp_path / "python3").symlink_to(Path(sys.base_exec_prefix, "bin", "python3"))
+        command = [tmp_path / "bash", SCRIPT]
+        return subprocess.run(
+            command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    return run
+
+
+def test_missing_packages_are_named_in_one_line(check):
+    done = check({"gcc": "true"})
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "ask an administrator for: apt-get install strace slurm-wlm" in done.stderr
+
+
+def test_a_machine_that_forbids_tracing_is_told_apart(check):
+    done = check({"gcc": "true", "sbatch": "true", "strace": "exit 1"})
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "strace may not trace here" in done.stderr
+
+
+def test_nothing_is_said_when_all_is_there(check):
+    done = check({"gcc": "true", "sbatch": "true", "strace": "true"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
