@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.parallel.launch import PROMISED_RANKS, launcher_command, launcher_environment
@@ -199,7 +200,7 @@ def _command_line(pid: int) -> str:
         return "ended in the meantime"
 
 
-def _content(file: tempfile._TemporaryFileWrapper) -> str:
+def _content(file: IO[bytes]) -> str:
     # Open MPI puts a NUL before what a rank says last before it ends all; no terminal shows it.
     size = os.fstat(file.fileno()).st_size
     return os.pread(file.fileno(), size, 0).decode(errors="replace").replace("\0", "")

@@ -183,6 +183,9 @@ def show(file: str, overrides: tuple[str, ...]) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: run a command and leave with the exit code of docs/architecture.md, "Exit codes"."""
     keep_freed_memory()
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell's `>&-`; the next file opened would take its number
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  as long as the process
     try:
         # Called without arguments, by the console script or `python -m`, this is all that the process does.
         command_line.main(args=arguments, prog_name="hpcsurrogate", standalone_mode=False, obj=arguments is None)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from hpcsurrogate.core.errors import ConfigError, RankLostError, ShapeError
+from hpcsurrogate.core.errors import ConfigError, RankLostError
 from hpcsurrogate.parallel.world import World
 
 Kind = Literal["horovod", "torch", "none"]
@@ -39,9 +39,9 @@ class Done:
         """Return at once."""
 
 
-def message_lost(rank: int, name: str, error: Exception) -> RankLostError:
+def message_lost(name: str, error: Exception) -> RankLostError:
     """What to raise where a transport could not bring a message to its end; one line, whatever `error` says."""
-    return RankLostError(f"rank {rank}: message '{name}' to the other ranks failed: {' '.join(str(error).split())}")
+    return RankLostError(f"message '{name}' to the other ranks failed: {' '.join(str(error).split())}")
 
 
 class Engine(ABC):
@@ -82,19 +82,6 @@ class Engine(ABC):
     @abstractmethod
     def max_async(self, tensor: Tensor, name: str) -> Handle:
         """Begin to find the largest of each element over the ranks, in place; as `sum_async`, and no NaN."""
-
-    def mean(self, tensor: Tensor) -> Tensor:
-        """Average a floating-point tensor over the ranks in its own precision; a new tensor without gradient.
-
-        Raises
-        ------
-        ShapeError    for an integer or boolean tensor, whose average has no place in its type
-        """
-        if not tensor.is_floating_point():
-            raise ShapeError(f"mean over ranks: got a tensor of {tensor.dtype}; convert it to float64 first")
-        total = tensor.detach().clone(memory_format=torch.contiguous_format)
-        self.sum_async(total, f"mean.{tensor.dtype}.{'x'.join(map(str, tensor.shape))}").wait()
-        return total.div_(self.size)
 
     def broadcast(self, module: nn.Module, optimizer: Optimizer) -> None:
         """Give every rank rank 0's parameters, buffers and optimizer state; no step is counted."""

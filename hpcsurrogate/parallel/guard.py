@@ -10,8 +10,9 @@ child could hold, loads nothing and waits. It
 Silence is too long after `train.watchdog` seconds, or after ten times the longest pause so far if that is more, since
 a step may be slow and a rank ten times slower than before is no hung one; but never after more than twenty times
 `train.watchdog`. So a run whose pauses stay below a tenth of `train.watchdog` is ended that many seconds after a hang,
-and five for the report. Only time in which the guard itself was running counts: a job that the batch system suspended,
-with all its processes, does not hang.
+and five for the report. A rank that only waits for another, still at work, has no limit but the longest
+(parallel/hang_report.py, is_hang). Only time in which the guard itself was running counts: a job that the batch system
+suspended, with all its processes, does not hang.
 """
 
 import ctypes
@@ -27,7 +28,7 @@ from typing import NoReturn
 
 from hpcsurrogate.core.errors import RankLostError
 from hpcsurrogate.parallel import heartbeat
-from hpcsurrogate.parallel.hang import SilentRank, others_report, say
+from hpcsurrogate.parallel.hang import MOST_PATIENCE, REPORT_TIME, SilentRank, others_report, say
 from hpcsurrogate.parallel.hang_report import stacks_path
 from hpcsurrogate.parallel.heartbeat import Pulse, Watch
 
@@ -39,7 +40,8 @@ _PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
 _FROM_THE_KERNEL = 128  # SI_KERNEL: a terminal sends its signals to all processes of the job itself
 # The variables in which launchers say which rank a process is: Open MPI's mpirun, srun, MPICH's, torchrun.
 _RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "RANK")
-_LIKELY_REASONS = {
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP)
+_LIKELY_REASONS = dict.fromkeys(_CRASHES, "a fault in a library") | {
     signal.SIGKILL: "if nobody sent it, the node or the job ran out of memory: lower batch sizes or ranks per node",
     signal.SIGXCPU: "the limit on CPU time is reached; raise `ulimit -t`",
     signal.SIGBUS: "a file that another process cut short, or /dev/shm is full; `hpcsurrogate check` looks at the data",
@@ -60,11 +62,13 @@ def watch_over_this_process(bound_to_parent: bool) -> None:
     -----
     Exit codes, signals, orphans and hangs: tests/unit/parallel/test_guard.py, tests/faults/test_process_faults.py.
     """
-    pulse, stacks = Pulse(), os.memfd_create("stacks")
+    pulse, stacks = Pulse(), _memory_file("stacks")
     parent = os.getppid() if bound_to_parent else None
     guard = os.getpid()
     sys.stdout.flush()
     sys.stderr.flush()
+    # Some launchers leave it ignored, and then nobody could ask how the rank ended.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Blocked before the fork, so that none is lost in between; the guard takes them in its own time.
     usual_signals = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED | {signal.SIGCHLD})
     child = os.fork()
@@ -76,6 +80,14 @@ def watch_over_this_process(bound_to_parent: bool) -> None:
     faulthandler.register(signal.SIGQUIT, stacks, all_threads=True)
     heartbeat.connect(pulse)
     signal.pthread_sigmask(signal.SIG_SETMASK, usual_signals)
+
+
+def _memory_file(name: str) -> int:
+    """Descriptor of a file in memory; os.memfd_create is missing in Pythons that were built on older systems."""
+    descriptor = _libc.memfd_create(name.encode(), 1)  # not for the programs that a stage starts
+    if descriptor < 0:
+        raise OSError(ctypes.get_errno(), "memfd_create")
+    return descriptor
 
 
 def started_by_launcher(environment: Mapping[str, str]) -> bool:
@@ -123,7 +135,7 @@ class Silence:
 
     def allowed(self, limit: float) -> float:
         """Return how long silence may last [s], given the limit that the process asked for."""
-        return max(limit, min(10 * self.longest, 20 * limit))
+        return max(limit, min(10 * self.longest, MOST_PATIENCE * limit))
 
 
 class _Guard:
@@ -133,20 +145,21 @@ class _Guard:
         self._child, self._parent, self._pulse, self._stacks = child, parent, pulse, stacks
         self._forwarded: set[int] = set()
         self._silence = Silence()
-        self._asked = 0.0
+        self._looked = self._asked = time.monotonic()
+        self._watch: Watch | None = None
+        self._reported: SilentRank | None = None
 
     def stay(self) -> NoReturn:
         """Watch, and end as the child ends. Nothing of the caller's runs here: no handler, no `finally`, no flush."""
         exit_code = RankLostError.exit_code
         try:
-            exit_code = self._watch()
+            exit_code = self._wait_for_end()
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(exit_code)  # the child, if it lives, dies with this process
 
-    def _watch(self) -> int:
-        looked = time.monotonic()
+    def _wait_for_end(self) -> int:
         while True:
             self._take_signal()
             ended, status = os.waitpid(self._child, os.WNOHANG)
@@ -154,33 +167,54 @@ class _Guard:
                 return self._exit_code(os.waitstatus_to_exitcode(status))
             if self._parent is not None and os.getppid() != self._parent:
                 return RankLostError.exit_code  # nobody is left to be told why
-            passed, looked = time.monotonic() - looked, time.monotonic()
-            silent_rank = self._silent_rank(passed)
-            if silent_rank is not None:
-                silent_rank.end()
+            if self._has_ended_hang():
                 return RankLostError.exit_code
 
     def _take_signal(self) -> None:
         """Wait for a signal for a moment, and hand it on."""
         received = signal.sigtimedwait(FORWARDED | {signal.SIGCHLD}, TICK)
-        if received is None or received.si_signo == signal.SIGCHLD or received.si_code == _FROM_THE_KERNEL:
+        if received is None or received.si_signo == signal.SIGCHLD:
             return
         self._forwarded.add(received.si_signo)
-        os.kill(self._child, received.si_signo)
+        if received.si_code != _FROM_THE_KERNEL:
+            os.kill(self._child, received.si_signo)
 
-    def _silent_rank(self, passed: float) -> SilentRank | None:
-        """The rank, if it was silent for too long, or has little to say while another guard has found its own hung."""
+    def _has_ended_hang(self) -> bool:
+        """Look at the rank's beats; report silence that is too long, and end the rank if the guards find it a hang."""
         watch = self._pulse.watch
+        if watch != self._watch:
+            self._watch, self._silence = watch, Silence()
+        self._silence.look(self._pulse.beats, self._passed())
+        silent = self._silence.seconds
+        if self._reported and silent < self._reported.silent:
+            self._reported.withdraw()
+            self._reported = None
         if watch is None:
-            self._silence = Silence()
-            return None
-        self._silence.look(self._pulse.beats, passed)
-        silent, allowed = self._silence.seconds, self._silence.allowed(watch.limit)
-        if silent < allowed and not (silent > watch.limit / 2 and self._another_hangs(watch)):
-            return None
-        return SilentRank(self._child, self._stacks, watch, self._pulse.what, silent, allowed)
+            return False
+        allowed = self._silence.allowed(watch.limit)
+        if not self._should_report(watch, silent, allowed):
+            return False
+        self._reported = SilentRank(self._child, self._stacks, watch, self._pulse.what, silent, allowed)
+        ended = self._reported.end()
+        self._silence.seconds += min(self._passed(), REPORT_TIME)
+        return ended
 
-    def _another_hangs(self, watch: Watch) -> bool:
+    def _should_report(self, watch: Watch, silent: float, allowed: float) -> bool:
+        """Whether the rank was silent for too long, or has little to say while another guard has found its own silent.
+
+        What was reported stays where the other guards find it, so that once in `limit` is enough.
+        """
+        before = self._reported
+        if before is None:
+            return silent >= allowed or (silent > watch.limit / 2 and self._another_is_silent(watch))
+        return before.silent < allowed <= silent or silent >= before.silent + watch.limit
+
+    def _passed(self) -> float:
+        """Time since this was asked before [s]."""
+        passed, self._looked = time.monotonic() - self._looked, time.monotonic()
+        return passed
+
+    def _another_is_silent(self, watch: Watch) -> bool:
         if time.monotonic() - self._asked < SECONDS_BETWEEN_QUESTIONS:
             return False
         self._asked = time.monotonic()
@@ -195,7 +229,7 @@ class _Guard:
             os.kill(os.getpid(), -code)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {-code})
         number = signal.Signals(-code)
-        reason = _LIKELY_REASONS.get(number, "a fault in a library")
+        reason = _LIKELY_REASONS.get(number, "somebody sent it")
         rank = next((f"rank {os.environ[name]}: " for name in _RANK_VARIABLES if name in os.environ), "")
         place = f"process {self._child} on {socket.gethostname()}"
         say(f"{rank}the {place} was ended by {number.name}: {reason}{self._kept_stacks()}; the same command goes on")

@@ -23,7 +23,11 @@ TRANSPORTS = frozenset(
     for name in ("world", "torch_world", "engine", "horovod_engine", "torch_engine", "shared_memory", "remote_memory")
 )
 _STOPPED = ("T", "t")
-_ACTIVITIES = {"T": "is stopped", "t": "is stopped by a debugger", "D": "waits for a disk or another device"}
+_ACTIVITIES = {
+    "T": "is stopped",
+    "t": "is stopped by a debugger: raise train.watchdog to use one",
+    "D": "waits for a disk or another device",
+}
 MOST_NAMED = 4  # ranks in the one line
 
 
@@ -103,19 +107,34 @@ def write_report(directory: Path, report: HangReport, stacks: str) -> None:
     temporary.replace(final)
 
 
-def read_reports(directory: Path, size: int) -> list[HangReport]:
-    """Return what the guards of ranks 0 to size - 1 have reported so far, by rank."""
+def reported_ranks(directory: Path, size: int) -> list[int]:
+    """Return which of the ranks 0 to size - 1 were reported so far."""
     try:
         names = frozenset(os.listdir(directory))
     except FileNotFoundError:
         return []
-    present = [rank for rank in range(size) if report_name(rank) in names]
-    return [HangReport(**json.loads((directory / report_name(rank)).read_text(encoding="utf-8"))) for rank in present]
+    return [rank for rank in range(size) if report_name(rank) in names]
+
+
+def read_reports(directory: Path, size: int) -> list[HangReport]:
+    """Return what the guards of ranks 0 to size - 1 have reported so far, by rank."""
+    paths = [directory / report_name(rank) for rank in reported_ranks(directory, size)]
+    return [HangReport(**json.loads(path.read_text(encoding="utf-8"))) for path in paths]
 
 
 def stacks_path(directory: Path, rank: int) -> Path:
     """Path of the file with a rank's stacks."""
     return directory / f"rank-{rank:04d}.txt"
+
+
+def is_hang(reports: Sequence[HangReport], size: int) -> bool:
+    """Whether silent ranks will stay so: one hangs by itself, or all of them wait for others.
+
+    Ranks may wait for long while one of them is still at work, such as at the end of a validation.
+    """
+    return any(report.is_hung_by_itself for report in reports) or (
+        len(reports) == size and all(report.waits for report in reports)
+    )
 
 
 def hung_ranks(reports: Sequence[HangReport]) -> list[HangReport]:
@@ -164,7 +183,10 @@ def verdict(reports: Sequence[HangReport], size: int, directory: Path) -> str:
             else "; all wait for the same: look at MPI or the network"
         )
         stacks = str(directory)
-    return f"{named}; no sign of life for {silent:.0f} s; stacks in {stacks}; all ranks end, the same command goes on"
+    return (
+        f"{named}; no sign of life for {silent:.0f} s; stacks in {stacks}; all ranks end, the same command goes on "
+        "(raise train.watchdog if it was only slow)"
+    )
 
 
 def _ranks(ranks: Sequence[int]) -> str:

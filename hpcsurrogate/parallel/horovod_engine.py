@@ -63,16 +63,16 @@ class HorovodEngine(Engine):
     def _begin(self, tensor: Tensor, name: str, operation: int) -> Handle:
         if self.size == 1:
             return Done()
-        return _HorovodHandle(hvd.allreduce_async_(tensor, name=name, op=operation), name, self.rank)
+        return _HorovodHandle(hvd.allreduce_async_(tensor, name=name, op=operation), name)
 
 
 class _HorovodHandle:
-    def __init__(self, number: int, name: str, rank: int):
-        self._number, self._name, self._rank = number, name, rank
+    def __init__(self, number: int, name: str):
+        self._number, self._name = number, name
 
     def wait(self) -> None:
         """Return when the tensor holds the result."""
         try:
             hvd.synchronize(self._number)
         except hvd.HorovodInternalError as error:
-            raise message_lost(self._rank, self._name, error) from error
+            raise message_lost(self._name, error) from error

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from hpcsurrogate.core.errors import RankLostError
 from hpcsurrogate.parallel.engine import Done, Engine, Handle, message_lost
+from hpcsurrogate.parallel.torch_world import CONNECT_LIMIT, WAIT_LIMIT
 from hpcsurrogate.parallel.world import World
-
-CONNECT_LIMIT = timedelta(seconds=60)  # for a rank to reach rank 0
 
 
 class TorchEngine(Engine):
@@ -36,9 +35,11 @@ class TorchEngine(Engine):
             return
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         if dist.is_initialized():  # torchrun's ranks talk through a group of their own already: world.py
-            self._group = dist.new_group(backend=backend)
+            self._group = dist.new_group(backend=backend, timeout=WAIT_LIMIT)
         else:
-            dist.init_process_group(backend, store=_meet(world), rank=world.rank, world_size=world.size)
+            dist.init_process_group(
+                backend, store=_meet(world), rank=world.rank, world_size=world.size, timeout=WAIT_LIMIT
+            )
             self._group = dist.group.WORLD
 
     def sum_async(self, tensor: Tensor, name: str) -> Handle:
@@ -59,21 +60,21 @@ class TorchEngine(Engine):
         if self.size == 1:
             return Done()
         try:
-            return _TorchHandle(dist.all_reduce(tensor, operation, self._group, async_op=True), name, self.rank)
+            return _TorchHandle(dist.all_reduce(tensor, operation, self._group, async_op=True), name)
         except RuntimeError as error:
-            raise message_lost(self.rank, name, error) from error
+            raise message_lost(name, error) from error
 
 
 class _TorchHandle:
-    def __init__(self, work: dist.Work, name: str, rank: int):
-        self._work, self._name, self._rank = work, name, rank
+    def __init__(self, work: dist.Work, name: str):
+        self._work, self._name = work, name
 
     def wait(self) -> None:
         """Return when the tensor holds the result."""
         try:
             self._work.wait()
         except RuntimeError as error:
-            raise message_lost(self._rank, self._name, error) from error
+            raise message_lost(self._name, error) from error
 
 
 def _meet(world: World) -> dist.Store:
@@ -93,8 +94,9 @@ def _meet(world: World) -> dist.Store:
 
 
 def _store(host: str, port: int, is_master: bool) -> dist.Store:
+    limit = timedelta(seconds=CONNECT_LIMIT)
     try:
-        return dist.TCPStore(host, port, is_master=is_master, timeout=CONNECT_LIMIT, wait_for_workers=False)
+        return dist.TCPStore(host, port, is_master=is_master, timeout=limit, wait_for_workers=False)
     except RuntimeError as error:
         raise RankLostError(
             f"train.engine: torch: host {socket.gethostname()} cannot reach rank 0 at {host}:{port} "

@@ -19,6 +19,9 @@ import torch.distributed as dist
 from hpcsurrogate.core.errors import RankLostError
 
 CONNECT_LIMIT = 60.0  # for a rank to reach rank 0 [s]
+# For the others of a rank that is at work. MPI waits for ever; torch's own limits, 30 minutes between CPUs and 10
+# between GPUs, would end ranks that wait for one that simulates, or that were suspended. Hangs are the guard's.
+WAIT_LIMIT = timedelta(days=365)
 
 
 class TorchCommunicator:
@@ -42,7 +45,7 @@ class TorchCommunicator:
         address, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
         try:
             store, *_ = next(dist.rendezvous("env://", timeout=timedelta(seconds=CONNECT_LIMIT)))
-            dist.init_process_group("gloo", store=store, rank=rank, world_size=size)
+            dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=WAIT_LIMIT)
             self._abort_lines = _AbortLines(self, address)
         except (RuntimeError, ValueError, OSError) as error:
             raise RankLostError(
@@ -97,9 +100,7 @@ class TorchCommunicator:
         try:
             yield
         except RuntimeError as error:
-            raise RankLostError(
-                f"rank {self.rank} of {self.size}: torch.distributed lost another rank ({' '.join(str(error).split())})"
-            ) from error
+            raise RankLostError(f"torch.distributed lost another rank ({' '.join(str(error).split())})") from error
 
 
 class _AbortLines:

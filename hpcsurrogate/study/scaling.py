@@ -16,9 +16,10 @@ from hpcsurrogate.core.yaml_loader import load_experiment
 from hpcsurrogate.pipeline.consistency import check_consistency
 from hpcsurrogate.pipeline.lock import run_lock
 from hpcsurrogate.pipeline.records import why_stale
+from hpcsurrogate.study.children import StopSignals
 from hpcsurrogate.study.runs import DATA_STAGES
+from hpcsurrogate.study.scaling_figure import write_scaling_figure
 from hpcsurrogate.study.scaling_runs import Measurement, time_steps
-from hpcsurrogate.study.stop_signals import StopSignals
 from hpcsurrogate.study.tune_keys import last_phase
 
 HEADER = f"{'ranks':>7}{'batch':>7}{'ms a step':>11}{'samples/s':>11}{'efficiency':>12}"
@@ -46,7 +47,8 @@ def measure_scaling(
 
     Raises
     ------
-    ConfigError          if a number is not positive, ranks do not divide the batch, or the engine knows one rank only
+    ConfigError          if a number is not positive, ranks do not divide the batch, the engine knows one rank only, or
+                         matplotlib is not installed
     DataError            if the data are not prepared
     HpcsurrogateError    if a training fails: of its class, with what it said last
     """
@@ -59,7 +61,7 @@ def measure_scaling(
         strong, weak = _measure(experiment, paths, numbers, steps)
         content = _content(experiment, strong, weak)
         write_json_atomic(paths.run_dir / "scaling.json", content)
-        _draw(content, paths)
+        write_scaling_figure(content, paths.figures / "scaling.png")
     for line in tables(content):
         say(line)
     say(f"written: {paths.run_dir / 'scaling.json'}, {paths.figures / 'scaling.png'}")
@@ -138,12 +140,6 @@ def _content(experiment: Experiment, strong: Sequence[Measurement], weak: Sequen
         "weak": points(weak, threads, cores),
         "provenance": provenance(),
     }
-
-
-def _draw(content: dict[str, Any], paths: RunPaths) -> None:
-    from hpcsurrogate.study.scaling_figure import write_scaling_figure  # here: matplotlib is an extra
-
-    write_scaling_figure(content, paths.figures / "scaling.png")
 
 
 def _batch_size(experiment: Experiment) -> int:

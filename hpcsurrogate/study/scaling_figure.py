@@ -1,6 +1,5 @@
 """The scaling of a training as one figure: samples a second and efficiency over the number of ranks."""
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +26,8 @@ LOOKS = {
 
 def write_scaling_figure(content: dict[str, Any], path: Path) -> None:
     """Draw the content of scaling.json as a PNG file; the same content gives the same file."""
-    buffer = io.BytesIO()
-    with figure_style():
-        scaling_figure(content).savefig(buffer, format="png", metadata={"Software": None})
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+    with figure_style(), atomic_path(path) as temporary:
+        scaling_figure(content).savefig(temporary, metadata={"Software": None})
 
 
 def scaling_figure(content: dict[str, Any]) -> Figure:

@@ -1,6 +1,7 @@
 """A few real training steps on a number of ranks, in a run directory that is thrown away."""
 
-import json
+import functools
+import os
 import shutil
 import signal
 import subprocess
@@ -14,16 +15,17 @@ import numpy as np
 from hpcsurrogate.core.config import Experiment
 from hpcsurrogate.core.errors import RankLostError, RequeueRequested
 from hpcsurrogate.core.paths import RunPaths
+from hpcsurrogate.parallel.guard import die_with_parent
 from hpcsurrogate.parallel.launch import launcher_command, launcher_environment
 from hpcsurrogate.pipeline.runner import ERRORS_BY_EXIT_CODE
+from hpcsurrogate.pipeline.training_status import read_records
+from hpcsurrogate.study.children import StopSignals, first_error
 from hpcsurrogate.study.runs import linked_run
-from hpcsurrogate.study.stop_signals import StopSignals
 from hpcsurrogate.study.tune_keys import last_phase
 
 WARM_UP_STEPS = 3  # first calls allocate memory, and files are read for the first time
 SECONDS_BETWEEN_LOOKS = 0.1
 NEVER = 10**9
-ERROR_PREFIX = "hpcsurrogate: error: "
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,12 @@ def _train(experiment: Experiment, directory: Path, ranks: int, steps: int, stop
     environment = launcher_environment(ranks, experiment.threads_per_rank)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=functools.partial(die_with_parent, os.getpid(), signal.SIGTERM),
         )
         with stop.handed_to(process):
             records = _follow(process, paths.metrics, steps)
@@ -114,7 +121,7 @@ def _train(experiment: Experiment, directory: Path, ranks: int, steps: int, stop
         raise RequeueRequested("scaling: stopped on request; run the same command to measure anew")
     if len(records) < steps:
         kind = ERRORS_BY_EXIT_CODE.get(process.returncode, RankLostError)
-        raise kind(f"scaling: the training on {ranks} rank(s) ended early: {_what_was_said(log)}")
+        raise kind(f"scaling: the training on {ranks} rank(s) ended early: {first_error(log) or _last_line(log)}")
     return records
 
 
@@ -122,22 +129,13 @@ def _follow(process: subprocess.Popen, metrics: Path, steps: int) -> list[dict]:
     """Wait until so many steps are recorded, ask the training to stop, and return their records."""
     asked = False
     while process.poll() is None:
-        if not asked and len(_records(metrics)) >= steps:
+        if not asked and len(read_records(metrics)) >= steps:
             process.send_signal(signal.SIGUSR1)
             asked = True
         time.sleep(SECONDS_BETWEEN_LOOKS)
-    return _records(metrics)[:steps]
+    return read_records(metrics)[:steps]
 
 
-def _records(metrics: Path) -> list[dict]:
-    """The lines of metrics.jsonl that are whole."""
-    if not metrics.exists():
-        return []
-    return [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines(True) if line.endswith("\n")]
-
-
-def _what_was_said(log: Path) -> str:
-    """The first error that a rank reported, else the last line of all."""
-    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    errors = [line.removeprefix(ERROR_PREFIX) for line in lines if line.startswith(ERROR_PREFIX)]
-    return (errors or lines[-1:] or ["it said nothing"])[0]
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line for line in reversed(lines) if line.strip()), "it said nothing")

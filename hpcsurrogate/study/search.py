@@ -16,7 +16,7 @@ from hpcsurrogate.core.config_jobs import Choices, Range
 from hpcsurrogate.core.errors import ConfigError, DataError
 from hpcsurrogate.core.provenance import digest
 from hpcsurrogate.study.locks import try_lock, waiting_lock
-from hpcsurrogate.study.outcomes import Outcome, read_outcome
+from hpcsurrogate.study.objectives import Outcome, read_outcome
 from hpcsurrogate.study.tune_keys import Values
 
 try:
@@ -28,6 +28,7 @@ except ModuleNotFoundError:
     raise ConfigError("tune needs Optuna, which is missing: pip install 'hpcsurrogate[tune,plots]'") from None
 
 NAME = "tune"
+JOURNAL = "journal.log"
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
@@ -86,7 +87,7 @@ class Search:
         self._lock = folder / "claim.lock"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with waiting_lock(self._lock):
-            self._study = _open_study(folder / "journal.log", directions)
+            self._study = _open_study(folder / JOURNAL, directions)
             found = self._study.user_attrs.get("identity")
             if found is None:
                 self._study.set_user_attr("identity", identity)
@@ -120,7 +121,9 @@ class Search:
     def finish(self, claim: Claim, state: str, objectives: tuple[float, ...]) -> None:
         """Record the outcome of a claimed trial."""
         number = next(key for key, name in STATES.items() if name == state)
-        self._study.tell(claim.number, list(objectives) or None, number)
+        # Under the lock: nobody may see it running, and find it free once this process has let it go.
+        with waiting_lock(self._lock):
+            self._study.tell(claim.number, list(objectives) or None, number)
 
     def records(self) -> list[TrialRecord]:
         """All trials by number."""

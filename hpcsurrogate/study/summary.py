@@ -6,8 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hpcsurrogate.core.provenance import provenance
-from hpcsurrogate.study.objectives import Objective
-from hpcsurrogate.study.outcomes import Outcome
+from hpcsurrogate.study.objectives import Objective, Outcome
 from hpcsurrogate.study.search import TrialRecord
 from hpcsurrogate.study.tune_keys import overrides
 
@@ -31,8 +30,9 @@ def summarise(
 
     Returns
     -------
-    dict    objectives; trials (number, state, values, objectives, reason); front, by the first objective from the best
-            on; best (the first of the front, None without a complete trial); overrides of the best; provenance
+    dict    objectives; keys that are searched over; trials (number, state, values, objectives, reason); front, by the
+            first objective from the best on; best (the first of the front, None without a complete trial); overrides
+            of the best; provenance
     """
     by_number = {record.number: record for record in records}
     sign = 1 if objectives[0].direction == "minimize" else -1
@@ -40,6 +40,8 @@ def summarise(
     best = ranked[0] if ranked else None
     return {
         "objectives": [asdict(objective) for objective in objectives],
+        # A trial that was killed while it chose its values has only some of them.
+        "keys": list(max((record.values for record in records), key=len, default={})),
         "trials": [
             {
                 "number": record.number,
@@ -66,7 +68,7 @@ def table(summary: Summary, command: str) -> list[str]:
     command : str      to which the overrides of the best trial are added
     """
     labels = [Objective(**objective).label for objective in summary["objectives"]]
-    keys = list(summary["trials"][0]["values"]) if summary["trials"] else []
+    keys = summary["keys"]
     rows = [["", "trial", "state", *labels, *keys, ""]]
     for trial in summary["trials"]:
         star = "*" if trial["number"] in summary["front"] else ""

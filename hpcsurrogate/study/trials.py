@@ -1,7 +1,7 @@
 """One trial of a search: a run directory of its own, a real training in a child process, and what came of it.
 
 Written into the trial's folder, beside what every run leaves there: output.log (what the child said) and trial.json
-(study/outcomes.py).
+(study/objectives.py).
 """
 
 import signal
@@ -23,17 +23,16 @@ from hpcsurrogate.core.errors import (
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.pipeline.consistency import check_consistency
 from hpcsurrogate.pipeline.runner import ERRORS_BY_EXIT_CODE
-from hpcsurrogate.study.closure_cost import closure_milliseconds, network_digest
+from hpcsurrogate.study.children import StopSignals, first_error
+from hpcsurrogate.study.closure_cost import known_milliseconds
 from hpcsurrogate.study.curves import falls_behind, read_curve
-from hpcsurrogate.study.outcomes import Outcome, write_outcome
+from hpcsurrogate.study.objectives import Outcome, write_outcome
 from hpcsurrogate.study.runs import linked_run
 from hpcsurrogate.study.search import Claim
-from hpcsurrogate.study.stop_signals import StopSignals
 from hpcsurrogate.study.tune_keys import last_phase, overrides
 
 POLL_SECONDS = 1.0
 STOP_SECONDS = 60.0  # that a pruned training has for its last checkpoint
-ERROR_PREFIX = "hpcsurrogate: error: "
 # What the values of a trial can cause. All else, such as a full disk, would meet every trial alike.
 OWN_FAULTS = (ConfigError, DivergedError, RankLostError)
 
@@ -56,27 +55,19 @@ def run_trial(
     RequeueRequested     if the training was asked to stop; the trial can be taken up again
     HpcsurrogateError    for what has nothing to do with the trial's values: a full disk, damaged data
     """
+    name = f"{experiment.name}-{claim.directory.name}"
     try:
-        changed = linked_run(
-            experiment, claim.directory, [*overrides(claim.values), f"name={_name(experiment, claim)}"]
-        )
+        changed = linked_run(experiment, claim.directory, overrides({**claim.values, "name": name}))
         check_consistency(changed)
+        closure_ms = known_milliseconds(changed, claim.directory.parent)
     except ConfigError as error:
         return _written(claim, Outcome("failed", str(error)))
-    network = network_digest(changed)
-    # Equal networks cost the same: the time is measured once, or its noise would pass for a difference.
-    known = [other.closure_ms for other in others if other.network == network]
-    closure_ms = known[0] if known else closure_milliseconds(changed)
     state, reason = _train(claim, changed, tune, closure_ms, others, stop)
     objectives: tuple[float, ...] = ()
     if state == "complete":
         state, reason, objectives = _score(changed, tune, closure_ms)
     curve = tuple(read_curve(RunPaths(claim.directory).metrics, last_phase(changed)))
-    return _written(claim, Outcome(state, reason, objectives, closure_ms, network, curve))
-
-
-def _name(experiment: Experiment, claim: Claim) -> str:
-    return f"{experiment.name}-trial-{claim.number:04d}"
+    return _written(claim, Outcome(state, reason, objectives, closure_ms, curve))
 
 
 def _written(claim: Claim, outcome: Outcome) -> Outcome:
@@ -113,7 +104,7 @@ def _train(
         return "pruned", f"after {len(read_curve(metrics, phase))} validations worse than the median of the others"
     kind = RankLostError if exit_code < 0 else ERRORS_BY_EXIT_CODE.get(exit_code, HpcsurrogateError)
     how = f"ended by signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
-    reason = _first_error(log, said_before) or how
+    reason = first_error(log, said_before) or how
     if kind in OWN_FAULTS:
         return "failed", reason
     raise kind(f"tune: trial {claim.number}: {reason} (all it said: {log})")
@@ -140,13 +131,6 @@ def _run_child(claim: Claim, until: str, log: Path, behind: Callable[[], bool], 
                     deadline = time.monotonic() + STOP_SECONDS
                 elif deadline is not None and time.monotonic() > deadline:
                     process.kill()
-
-
-def _first_error(log: Path, start: int) -> str | None:
-    """The first error line that the child wrote: what comes after it only follows from it."""
-    text = log.read_bytes()[start:].decode(errors="replace").replace("\0", "")
-    lines = [line for line in text.splitlines() if line.startswith(ERROR_PREFIX)]
-    return lines[0].removeprefix(ERROR_PREFIX) if lines else None
 
 
 def _score(experiment: Experiment, tune: Tune, closure_ms: float) -> tuple[str, str, tuple[float, ...]]:

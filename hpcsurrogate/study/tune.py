@@ -15,11 +15,11 @@ from hpcsurrogate.pipeline.consistency import check_consistency, require_two_dim
 from hpcsurrogate.pipeline.records import read_record, why_stale
 from hpcsurrogate.pipeline.runner import run_pipeline
 from hpcsurrogate.report.style import figure_style
+from hpcsurrogate.study.children import StopSignals
 from hpcsurrogate.study.locks import waiting_lock
 from hpcsurrogate.study.objectives import Objective, objectives_of
 from hpcsurrogate.study.runs import DATA_STAGES
-from hpcsurrogate.study.search import Search
-from hpcsurrogate.study.stop_signals import StopSignals
+from hpcsurrogate.study.search import JOURNAL, Search
 from hpcsurrogate.study.summary import summarise, table
 from hpcsurrogate.study.trials import run_trial
 from hpcsurrogate.study.tune_figure import tune_figure
@@ -46,8 +46,8 @@ def tune_experiment(
 
     Raises
     ------
-    ConfigError         no section `tune`, a key that cannot be searched over, another search in the folder, Optuna or
-                        matplotlib not installed, or started under several ranks
+    ConfigError         no section `tune`, a key that cannot be searched over, a folder with another search or on other
+                        data, Optuna or matplotlib not installed, or started under several ranks
     RequeueRequested    SIGTERM or SIGUSR1 came; the trial under way is checkpointed
     HpcsurrogateError   for what has nothing to do with the values of a trial, such as a full disk
 
@@ -121,10 +121,21 @@ def _require_tune(experiment: Experiment, trials: int | None) -> Tune:
 def _make_data(
     file: str | Path, changes: Sequence[str], experiment: Experiment, folder: Path, say: Callable[[str], None]
 ) -> None:
-    """Simulate and prepare once for all trials; who comes meanwhile waits."""
+    """Simulate and prepare once for all trials; who comes meanwhile waits.
+
+    Never for a search that has begun: its trials are linked to these files, and may be reading them.
+    """
+    paths = RunPaths(experiment.run_dir)
     with waiting_lock(folder / "data.lock"):
-        paths = RunPaths(experiment.run_dir)
-        if any(why_stale(stage, experiment, paths) for stage in DATA_STAGES):
+        stale = {stage.name: reason for stage in DATA_STAGES if (reason := why_stale(stage, experiment, paths))}
+        if stale and (folder / JOURNAL).exists():
+            name, reason = next(iter(stale.items()))
+            raise ConfigError(
+                f"{folder}: holds a search, and its data are not what this experiment asks for ({name}: {reason}); "
+                "set another run_dir, remove the folder to search anew, or make the data again with "
+                "`hpcsurrogate run FILE --until prepare`"
+            )
+        if stale:
             run_pipeline(file, changes, until=DATA_STAGES[-1].name, say=say)
 
 

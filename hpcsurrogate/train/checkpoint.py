@@ -13,6 +13,7 @@ A kill at any moment leaves the checkpoints that were there, or those and the ne
 
 import json
 import re
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -72,6 +73,10 @@ class CheckpointStore:
     keep : int [-]            how many to keep, the newest
     config_digest : str       of everything that decides what is trained; other checkpoints are refused
     state_keys : iterable     keys without which a state is none: a checkpoint that lacks one is damaged
+
+    Attributes
+    ----------
+    longest_write : float [s]    of the checkpoints that this object has written
     """
 
     def __init__(self, directory: Path, keep: int, config_digest: str, state_keys: Iterable[str] = ()) -> None:
@@ -79,6 +84,7 @@ class CheckpointStore:
         self.state_keys = frozenset(state_keys)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._saving: Future[None] | None = None
+        self.longest_write = 0.0
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Copy a checkpoint, then write it in the background, in place of one of the same step.
@@ -154,7 +160,9 @@ class CheckpointStore:
                 yield f"{part}.safetensors", serialize(parts.pop(part))
             yield STATE, state
 
+        started = time.perf_counter()
         publish_folder(self.directory / f"step-{step:08d}", contents(), step, self.config_digest)
+        self.longest_write = max(self.longest_write, time.perf_counter() - started)
         try:
             self._remove_old(step)
         except OSError as error:  # such as a file that another node holds open; the checkpoint itself is safe

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from hpcsurrogate.core.config import Train
-from hpcsurrogate.core.errors import DivergedError, RequeueRequested
+from hpcsurrogate.core.errors import DivergedError, ModelRefusedError, RequeueRequested
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.parallel import heartbeat
 from hpcsurrogate.parallel.engine import Engine
@@ -103,17 +103,15 @@ class Trainer:
         Raises
         ------
         DivergedError       on every rank, after more faults than `train.on_divergence` allows
+        ModelRefusedError   on every rank, if somebody removed the checkpoints that a fault leads back to
         OSError             if a checkpoint cannot be written
         RequeueRequested    on every rank, after a checkpoint, if any rank is asked to stop
         """
         self._metrics = metrics
         self.engine.broadcast(self.module, self._state.optimizer)
         if self.progress.step == 0:
-            # So that there is always one to go back to; and waited for, which shows how long one takes.
-            started = time.perf_counter()
-            self._checkpoints.save(self._state)
+            self._checkpoints.save(self._state)  # so that there is always one to go back to
             self._checkpoints.wait()
-            stop.save_took(time.perf_counter() - started)
         while self.progress.phase < len(self.phases):
             self._run_phase(self.phases[self.progress.phase], stop)
         self._checkpoints.wait()
@@ -127,6 +125,7 @@ class Trainer:
         if self.progress.iteration == 0:
             self._state.start_phase()
             self._validate(phase)
+            self.progress.validations_since_best = 0  # not finite or not, no step has been in vain yet
         # Closed, so that no thread still reads while the next phase does.
         with closing(phase.batches(self.progress.iteration)) as batches:
             self._run_iterations(phase, batches, stop)
@@ -137,7 +136,8 @@ class Trainer:
             outcome, record = self._train_step(phase, batch, stop)
             self._roll_call.add_step(time.perf_counter() - ended_at - outcome.waited)
             if outcome.fault and not self._may_leave_out(outcome.fault, phase):
-                self._roll_back(outcome.fault, phase, self.settings.on_divergence.rate_factor)
+                remedy = f"lower train.{phase.name}.learning_rate or host.time_step and train anew"
+                self._roll_back(outcome.fault, phase, self.settings.on_divergence.rate_factor, remedy)
                 return
             record |= {"epoch": epoch} if window is None else {"epoch": epoch, "window": window}
             if self.progress.iteration % phase.validate_every == 0 or self.progress.iteration == phase.num_iterations:
@@ -159,7 +159,7 @@ class Trainer:
             heartbeat.beat(f"step {self.progress.step}: roll call")
             difference = self._roll_call.call(self._state.weights())
             if difference:
-                self._roll_back(difference, phase, rate_factor=1.0)
+                self._roll_back(difference, phase, 1.0, "have the memory there checked, and go on without that node")
                 return False
         if ended:
             self._state.end_phase()
@@ -174,6 +174,7 @@ class Trainer:
 
     def _train_step(self, phase: Phase, batch: Batch, stop: StopRequest) -> tuple[Outcome, dict]:
         self._checkpoints.poll()
+        stop.save_took(self.store.longest_write)
         progress = self.progress
         rate = learning_rate(progress.iteration, phase.num_iterations, phase.learning_rate, self.settings.warm_up)
         rate *= progress.rate_factor
@@ -195,17 +196,21 @@ class Trainer:
         )  # fmt: skip
         return True
 
-    def _roll_back(self, fault: str, phase: Phase, rate_factor: float) -> None:
+    def _roll_back(self, fault: str, phase: Phase, rate_factor: float, remedy: str) -> None:
         """Take up the newest checkpoint, or give up if that was done often enough."""
         rollbacks, rate_factor = self.progress.rollbacks + 1, self.progress.rate_factor * rate_factor
         step, allowed = self.progress.step, self.settings.on_divergence.rollbacks
         if rollbacks > allowed:
             raise DivergedError(
-                f"train: {fault}, phase {phase.name}, step {step}, after {allowed} returns to a checkpoint; "
-                f"lower train.{phase.name}.learning_rate or host.time_step and train anew"
+                f"train: {fault}, phase {phase.name}, step {step}, after {allowed} returns to a checkpoint; {remedy}"
             )
         self._checkpoints.wait()
         checkpoint = self._checkpoints.newest()
+        if checkpoint is None:
+            raise ModelRefusedError(
+                f"{self.store.directory}: the checkpoints were removed while training ran, which has to go back to one "
+                f"({fault}); train anew"
+            )
         self._state.restore(checkpoint)
         self.progress.rollbacks, self.progress.rate_factor, self.progress.skips = rollbacks, rate_factor, 0
         if self._metrics is not None:

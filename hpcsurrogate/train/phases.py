@@ -64,8 +64,12 @@ class AprioriPhase:
         settings = experiment.train.apriori
         self._host, self._target, self._target_rms = host, settings.target, target_rms
         self._shards = Shards.of(experiment.train, world)
-        if settings.epochs:
-            self._shards.require_divides("train.apriori.batch_size", settings.batch_size)
+        scaling = experiment.train.learning_rate_scaling
+        self.learning_rate = scaled_rate(settings.learning_rate, settings.batch_size, scaling)
+        self.num_iterations = 0
+        if not settings.epochs:
+            return
+        self._shards.require_divides("train.apriori.batch_size", settings.batch_size)
         several_widths = None if data.pairs is data.training else data.filter_widths
         self._training, self._validation = (
             WindowLoader(
@@ -87,8 +91,6 @@ class AprioriPhase:
         )
         self.validate_every = self._training.steps_per_epoch
         self.num_iterations = settings.epochs * self._training.steps_per_epoch
-        scaling = experiment.train.learning_rate_scaling
-        self.learning_rate = scaled_rate(settings.learning_rate, settings.batch_size, scaling)
 
     def prepare(self) -> None:
         """Nothing to do before the first iteration."""

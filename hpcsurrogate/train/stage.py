@@ -37,6 +37,8 @@ from hpcsurrogate.train.transfer import initialise, transfer_digest
 
 log = get_logger("train")
 
+START_UP = 20.0  # times train.watchdog: before the first step there is much to read and little to tell
+
 
 def run_train(experiment: Experiment, paths: RunPaths, world: World) -> None:
     """Train the closure, a priori and then through the host, and write `paths.weights`.
@@ -62,6 +64,9 @@ def run_train(experiment: Experiment, paths: RunPaths, world: World) -> None:
     """
     settings = experiment.train
     stop = StopRequest(settings.time_limit, watch_job=world.rank == 0)
+    # From here to the end the guard of this process ends it if it shows no sign of life for too long.
+    heartbeat.arm(START_UP * settings.watchdog, paths.run_dir, world.rank, world.size)
+    heartbeat.beat("start-up: comparing the ranks")
     compare_setups(
         world, {"experiment": digest(experiment), "program": source_digest(), "version of torch": torch.__version__}
     )
@@ -70,11 +75,14 @@ def run_train(experiment: Experiment, paths: RunPaths, world: World) -> None:
     torch.manual_seed(experiment.seed)  # every rank and every run starts from the same weights
     module = build_model(settings.model, experiment.host, experiment.flow, statistics).to(device)
     compare_setups(world, {"network": parameter_digest(module)})
+    heartbeat.beat("start-up: engine")
     engine = make_engine(settings.engine, world, device)
     host = make_host(experiment.host, experiment.flow, dtype=torch.float32, device=device)
     config_digest = training_digest(experiment, read_json(paths.statistics))
     store = CheckpointStore(paths.checkpoints, settings.keep_checkpoints, config_digest, STATE_KEYS)
+    heartbeat.beat("start-up: opening the data")
     with closing(store), open_data(experiment, paths, world) as data:
+        heartbeat.beat("start-up: features")
         fit_features(module, experiment, data, world)
         if settings.initialise_from:
             with world.failing_together():
@@ -89,7 +97,6 @@ def run_train(experiment: Experiment, paths: RunPaths, world: World) -> None:
             if world.rank == 0:
                 record_attempt(paths, resumed_step, experiment.slurm.max_requeues)
         log.info("training %d parameters on %d ranks", sum(p.numel() for p in module.parameters()), world.size)
-        # From here to the end the guard of this process ends it if it shows no sign of life for so long.
         heartbeat.arm(settings.watchdog, paths.run_dir, world.rank, world.size)
         with stop, _metrics_log(paths, settings, resumed_step, world) as metrics:
             trainer.run(metrics, stop)

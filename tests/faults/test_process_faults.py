@@ -184,6 +184,40 @@ def test_a_rank_that_leaves_out_a_sum_is_named(
     fault.exited(finished.ended_at - injection.time)
 
 
+HANG_AT_THE_START = """
+import importlib.abc, importlib.util, os, sys, time
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "hpcsurrogate.models.build":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        load = spec.loader.exec_module
+        spec.loader.exec_module = lambda module: (load(module), setattr(module, "build_model", sleep))
+        return spec
+def sleep(*arguments):
+    {note}
+    time.sleep(1000)
+if os.environ.get("OMPI_COMM_WORLD_RANK") == "1":
+    sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.fault(4, "a rank stands still before the first step")
+def test_a_rank_that_stands_still_in_the_start_up_is_named(prepared_run, train_command, injection, tmp_path, fault):
+    """Where silence may last twenty times as long as between steps."""
+    run_dir = prepared_run.copy(tmp_path / "run")
+    note = injection.of("").strip().replace("\n", "\n    ")
+    (tmp_path / "sitecustomize.py").write_text(HANG_AT_THE_START.format(note=note))
+    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])}
+    job = train_command(run_dir, "train.watchdog=0.3", environment=environment)
+    finished = job.finish()
+    assert_one_line(finished, 6, "rank 1 hangs in 'start-up: comparing the ranks' (computes at train/stage.py:")
+    assert finished.ended_at - injection.time < HANG_WITHIN
+    job.assert_nothing_survives()
+    fault.exited(finished.ended_at - injection.time)
+
+
 # --- ranks that do not run the same -----------------------------------------------------------------------------------
 
 

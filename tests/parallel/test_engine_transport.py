@@ -84,7 +84,7 @@ def test_a_rank_that_leaves_is_an_error_of_the_others(mpi_process):
     done = mpi_process(LOST, ranks=2)
     assert done.returncode == 6
     (line,) = [line for line in done.stdout.splitlines() if line]
-    assert line.startswith("rank 0: message 'loss' to the other ranks failed: ")
+    assert line.startswith("message 'loss' to the other ranks failed: ")
 
 
 def test_horovod_names_the_message_that_does_not_fit(run_mpi):
@@ -104,7 +104,7 @@ engine = make_engine({kind!r}, get_world())
 tensor = torch.tensor([1.5])
 engine.sum_async(tensor, "one").wait()
 engine.max_async(tensor, "one").wait()
-print(tensor.item(), engine.mean(tensor).item(), engine.size)
+print(tensor.item(), engine.size)
 engine.close()
 """
-    assert run_mpi(script, ranks=1).split() == ["1.5", "1.5", "1"]
+    assert run_mpi(script, ranks=1).split() == ["1.5", "1"]

@@ -41,8 +41,10 @@ def start_by_variables(tmp_path):
 
 COLLECTIVES = """
 import sys
+from datetime import timedelta
 import numpy as np
 import torch
+import torch.distributed as dist
 from hpcsurrogate.core.errors import ConfigError, DataError
 from hpcsurrogate.parallel.engine import make_engine
 from hpcsurrogate.parallel.world import get_world
@@ -77,9 +79,11 @@ for _ in range(2):  # one engine after the other
     world.barrier()  # the world's own calls and an engine's messages do not meet
     handle.wait()
     assert tensor.item() == world.size * (world.size + 1) // 2
+    for group in (dist.group.WORLD, engine._group):  # others may be at work, or suspended, for longer than any job
+        assert group._get_backend(torch.device("cpu")).options._timeout > timedelta(days=30)
     engine.close()
 assert "mpi4py.MPI" not in sys.modules
-print("fine")
+print("fine\\n", end="", flush=True)  # in one piece: ranks write to one pipe
 """
 
 ENDINGS = """

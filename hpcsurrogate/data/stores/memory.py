@@ -9,6 +9,7 @@ from hpcsurrogate.core.errors import HpcsurrogateError, ShapeError
 from hpcsurrogate.data.catalogue import Catalogue, SnapshotTable
 from hpcsurrogate.data.stores.filling import load_shard
 from hpcsurrogate.data.stores.samples import find_samples
+from hpcsurrogate.parallel import heartbeat
 from hpcsurrogate.parallel.remote_memory import DistributedBlock
 from hpcsurrogate.parallel.shared_memory import SharedBlock
 from hpcsurrogate.parallel.world import World
@@ -71,6 +72,7 @@ class MemoryStore:
         try:
             with self._world.failing_together():
                 for shard in shards:
+                    heartbeat.beat("start-up: filling the store")
                     first, end = self.table.shard_starts[shard : shard + 2].tolist()
                     low, high = max(first, start), min(end, stop)
                     parts = {name: array[low - start : high - start] for name, array in self._arrays.items()}

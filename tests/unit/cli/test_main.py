@@ -105,6 +105,14 @@ def test_a_reader_that_has_had_enough_is_no_fault():
     assert finished.stdout == "{\n" and finished.stderr == ""
 
 
+def test_closed_output_is_no_fault(tmp_path):
+    """The stage has a guard, which wants its output empty before it forks."""
+    command = f"{shlex.quote(sys.executable)} -m hpcsurrogate train {tmp_path}/nothing.yaml >&-"
+    finished = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert finished.returncode == 2
+    assert finished.stderr.startswith("hpcsurrogate: error: ") and finished.stderr.count("\n") == 1
+
+
 def test_new_writes_a_valid_experiment_once(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert call(capsys, "new", "eddies")[0] == 0

@@ -72,11 +72,3 @@ def test_messages_of_one_process_are_their_own_result(kind):
         start(tensor, "numbers").wait()
     assert tensor.tolist() == [1, 2]
     engine.close()
-
-
-def test_mean_alone_is_a_copy_without_gradient():
-    engine = make_engine("none", World())
-    value = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
-    mean = engine.mean(value)
-    assert mean.item() == 2.0 and mean.dtype == torch.float64 and not mean.requires_grad
-    assert mean.data_ptr() != value.data_ptr()

@@ -72,7 +72,7 @@ def watched():
         ("sys.exit(75)", 75, ""),
         ("raise ValueError('x')", 1, "ValueError: x"),
         ("os.kill(os.getpid(), signal.SIGKILL)", 6, "was ended by SIGKILL: if nobody sent it, the node"),
-        ("os.kill(os.getpid(), signal.SIGTERM)", 6, "was ended by SIGTERM"),
+        ("os.kill(os.getpid(), signal.SIGTERM)", 6, "was ended by SIGTERM: somebody sent it"),
     ],
 )
 def test_it_ends_as_the_process_ends(watched, script, exit_code, expected):
@@ -108,6 +108,15 @@ def test_a_process_ended_on_request_is_no_error(watched):
     process = watched("time.sleep(20)")
     process.guard.send_signal(signal.SIGTERM)
     assert process.end() == (-signal.SIGTERM, "", "")
+
+
+def test_a_launcher_that_ignores_the_end_of_its_children_changes_nothing():
+    """A process inherits that, and then could not learn how its own child ended."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{START.format(bound=False)}sys.exit(75)"],
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN), capture_output=True, text=True, timeout=20,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (75, "")
 
 
 def test_the_process_dies_with_its_guard(watched):
@@ -164,7 +173,7 @@ def test_a_silent_process_is_ended_with_its_stacks(watched, tmp_path, hang, stat
 
 
 def test_the_guards_of_several_ranks_say_one_line(watched, tmp_path):
-    """Rank 2 computes, the others have as little to say; the lowest rank speaks, and names rank 2 alone.
+    """Rank 2 computes, the others have as little to say; one of them speaks for all, and names rank 2 alone.
 
     Rank 0 had a long pause before, after which ten times its length would be allowed; it is heard all the same.
     """
@@ -176,8 +185,20 @@ def test_the_guards_of_several_ranks_say_one_line(watched, tmp_path):
     ]
     ends = [rank.end() for rank in ranks]
     assert [code for code, _, _ in ends] == [6, 6, 6]
-    assert [stderr.count("\n") for _, _, stderr in ends] == [1, 0, 0]
-    assert "rank 2 hangs in 'step 4: loss' (computes" in ends[0][2] and "rank 1" not in ends[0][2]
+    (line,) = [stderr for _, _, stderr in ends if stderr]
+    assert line.count("\n") == 1 and "rank 2 hangs in 'step 4: loss' (computes" in line and "rank 1" not in line
+
+
+def test_a_rank_may_wait_for_one_that_is_at_work(watched, tmp_path):
+    """As at the end of a validation, of which another rank has the longer part."""
+    wait = f"heartbeat.beat('sums')\nfrom hpcsurrogate.parallel.world import World\n{WAITING.replace('20', '3')}"
+    work = "for number in range(40):\n    heartbeat.beat(f'validation: batch {number}')\n    time.sleep(0.1)"
+    ranks = [
+        watched(f"heartbeat.arm(0.6, {str(tmp_path)!r}, {rank}, 2)\n{script}\nheartbeat.disarm()\ntime.sleep(1)")
+        for rank, script in enumerate((wait, work))
+    ]
+    assert [rank.end() for rank in ranks] == [(0, "", "")] * 2
+    assert list((tmp_path / "hangs").iterdir()) == []  # it was silent for too long, and reported, but is no more
 
 
 # A rank that waits: its innermost frame of this program is a method of World.

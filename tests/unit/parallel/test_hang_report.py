@@ -9,6 +9,7 @@ import hpcsurrogate
 from hpcsurrogate.parallel.hang_report import (
     HangReport,
     hung_ranks,
+    is_hang,
     read_reports,
     stack_place,
     stacks_path,
@@ -61,6 +62,20 @@ def test_a_rank_that_computes_for_a_shorter_time_than_it_may_is_not_alone_to_bla
     assert hung_ranks([report(0, waits=False, silent=14.0), report(1, waits=False)]) == [report(1, waits=False)]
 
 
+@pytest.mark.parametrize(
+    ("reports", "expected"),
+    [
+        ([report(0), report(1)], True),
+        ([report(0), report(1, waits=False)], True),
+        ([report(0), report(1, waits=False, silent=14.0)], False),  # it has as long as it is allowed
+        ([report(0), report(1, waits=False, silent=14.0, state="T")], True),
+        ([report(0)], False),  # the other one shows signs of life
+    ],
+)
+def test_ranks_that_wait_hang_only_if_nobody_is_at_work(reports, expected):
+    assert is_hang(reports, 2) == expected
+
+
 def test_the_rank_that_waits_for_something_else_hangs():
     ahead = report(1, "step 8: sum of gradients")
     assert hung_ranks([report(0), ahead, report(2)]) == [ahead]
@@ -79,7 +94,8 @@ def test_nobody_is_named_when_all_wait_for_the_same():
             [report(0), report(1, "step 7: loss", "train/step.py:5 in loss", waits=False)],
             2,
             "rank 1 hangs in 'step 7: loss' (computes at train/step.py:5 in loss; process 101 on node1); no sign of "
-            "life for 26 s; stacks in /run/hangs/rank-0001.txt; all ranks end, the same command goes on",
+            "life for 26 s; stacks in /run/hangs/rank-0001.txt; all ranks end, the same command goes on (raise "
+            "train.watchdog if it was only slow)",
         ),
         (
             [report(0), report(1, "step 8: sum", place="train/step.py:9 in f")],

@@ -1,6 +1,7 @@
 import torch
 
-from hpcsurrogate.study.closure_cost import closure_milliseconds, network_digest
+from hpcsurrogate.study import closure_cost
+from hpcsurrogate.study.closure_cost import closure_milliseconds, known_milliseconds
 from hpcsurrogate.study.runs import changed_experiment
 
 CNN = "train.model={kind: cnn, hidden_layers: 2, channels: %d}"
@@ -22,8 +23,11 @@ def test_threads_are_left_as_they_were(tiny):
         torch.set_num_threads(before)
 
 
-def test_what_decides_the_cost(tiny):
+def test_each_network_is_measured_once_in_a_search(tiny, tmp_path, monkeypatch):
+    times = iter([1.0, 2.0, 3.0])
+    monkeypatch.setattr(closure_cost, "closure_milliseconds", lambda _: next(times))
+    assert known_milliseconds(tiny, tmp_path) == 1.0
     same = changed_experiment(tiny, ["train.apriori.learning_rate=0.5", "seed=3"])
-    assert network_digest(same) == network_digest(tiny)
-    for change in ("train.model.channels=3", "host.grid=[32, 32]"):
-        assert network_digest(changed_experiment(tiny, [change])) != network_digest(tiny)
+    assert known_milliseconds(same, tmp_path) == 1.0
+    others = (changed_experiment(tiny, [change]) for change in ("train.model.channels=3", "host.grid=[32, 32]"))
+    assert [known_milliseconds(other, tmp_path) for other in others] == [2.0, 3.0]

@@ -9,9 +9,10 @@ import pytest
 from hpcsurrogate.core.config import Experiment
 from hpcsurrogate.core.errors import ConfigError, DataError
 from hpcsurrogate.core.yaml_loader import dump_experiment, load_experiment
+from hpcsurrogate.study.children import first_error
 from hpcsurrogate.study.scaling import measure_scaling, points, tables
 from hpcsurrogate.study.scaling_figure import scaling_figure, write_scaling_figure
-from hpcsurrogate.study.scaling_runs import NEVER, Measurement, _overrides, _records, _what_was_said
+from hpcsurrogate.study.scaling_runs import NEVER, Measurement, _last_line, _overrides
 
 EXPERIMENT = {
     "name": "scaled",
@@ -148,21 +149,15 @@ def test_data_must_be_prepared(write_experiment):
         measure_scaling(write_experiment(), (), (1, 2), 5)
 
 
-def test_a_line_that_is_being_written_is_not_read(tmp_path):
-    metrics = tmp_path / "metrics.jsonl"
-    assert _records(metrics) == []
-    metrics.write_text('{"seconds": 1.0}\n{"seco')
-    assert _records(metrics) == [{"seconds": 1.0}]
-
-
-@pytest.mark.parametrize(
-    ("said", "line"),
-    [
-        ("starting\nhpcsurrogate: error: no data\nprterun noticed\n", "no data"),
-        ("starting\nkilled\n\n", "killed"),
-        ("", "it said nothing"),
-    ],
-)
-def test_the_reason_of_a_failed_training_is_its_first_error_line(tmp_path, said, line):
+@pytest.mark.parametrize(("said", "line"), [("starting\nkilled\n\n", "killed"), ("", "it said nothing")])
+def test_where_no_error_was_reported_the_last_line_stands_for_it(tmp_path, said, line):
     (tmp_path / "output.log").write_text(said)
-    assert _what_was_said(tmp_path / "output.log") == line
+    assert first_error(tmp_path / "output.log") is None
+    assert _last_line(tmp_path / "output.log") == line
+
+
+def test_the_reason_of_a_failed_training_is_its_first_error_line(tmp_path):
+    log = tmp_path / "output.log"
+    log.write_text("starting\n\0hpcsurrogate: error: no data\nprterun noticed\nhpcsurrogate: error: rank lost\n")
+    assert first_error(log) == "no data"
+    assert first_error(log, start=30) == "rank lost"

@@ -1,10 +1,13 @@
 import json
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from hpcsurrogate.core.errors import ConfigError, DataError
-from hpcsurrogate.study.outcomes import Outcome, write_outcome
+from hpcsurrogate.study.locks import waiting_lock
+from hpcsurrogate.study.objectives import Outcome, write_outcome
 from hpcsurrogate.study.search import Search
 
 KEYS = {"train.apriori.learning_rate", "train.model.channels", "train.apriori.augmentation.rotations"}
@@ -79,6 +82,22 @@ def test_a_child_that_outlives_its_process_keeps_the_trial(opened):
     os.close(held_by_the_child)
     with opened().claim(5, FIRST) as again:
         assert again.number == 0
+
+
+def test_a_trial_is_not_finished_while_another_process_looks_for_work(opened, tmp_path):
+    """Else that one might see it running, and find it free a moment later."""
+    search = opened()
+    with search.claim(5, FIRST) as claim, ThreadPoolExecutor() as pool:
+        with waiting_lock(tmp_path / "tune" / "claim.lock"):
+            finishing = pool.submit(finish, search, claim, 0.1, 0.2)
+            # The outcome's file comes first; then only the lock is left to wait for.
+            while not (claim.directory / "trial.json").exists():
+                time.sleep(0.01)
+            with pytest.raises(TimeoutError):
+                finishing.result(timeout=0.3)
+            assert search.records()[0].state == "running"
+        finishing.result(timeout=60)
+    assert search.records()[0].state == "complete"
 
 
 def test_outcomes_count_towards_the_total_whatever_they_are(opened):

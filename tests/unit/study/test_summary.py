@@ -3,8 +3,7 @@ import shlex
 import pytest
 
 from hpcsurrogate.core.yaml_loader import load_experiment
-from hpcsurrogate.study.objectives import Objective, objectives_of
-from hpcsurrogate.study.outcomes import Outcome, read_outcome, write_outcome
+from hpcsurrogate.study.objectives import Objective, Outcome, objectives_of, read_outcome, write_outcome
 from hpcsurrogate.study.runs import changed_experiment
 from hpcsurrogate.study.search import TrialRecord
 from hpcsurrogate.study.summary import summarise, table
@@ -52,6 +51,13 @@ def test_the_table_shows_every_trial_the_front_and_the_reasons():
     assert "Pareto front" in lines[6]
 
 
+def test_a_trial_that_was_killed_while_it_chose_its_values_hides_no_key():
+    first = TrialRecord(0, "failed", {RATE: 0.001}, ())
+    summary = summarise([first, *RECORDS[1:]], OUTCOMES, [2], BOTH)
+    assert summary["keys"] == [RATE, KIND]
+    assert table(summary, "run")[0].split()[-2:] == [RATE, KIND]
+
+
 def test_one_objective_has_no_front():
     lines = table(summarise([record(0, "complete", 0.5)], {}, [0], BOTH[:1]), "run")
     assert not any("Pareto" in line for line in lines)
@@ -81,7 +87,7 @@ def test_objectives_of_the_section(tmp_path, tiny, changes, expected):
 
 
 def test_outcomes_come_back_from_the_trials_folder(tmp_path):
-    outcome = Outcome("complete", "", (0.1, 2.0), 2.0, "network", (0.3, 0.1))
+    outcome = Outcome("complete", "", (0.1, 2.0), 2.0, (0.3, 0.1))
     assert read_outcome(tmp_path) is None
     write_outcome(tmp_path, outcome)
     assert read_outcome(tmp_path) == outcome

@@ -10,14 +10,14 @@ from hpcsurrogate.core.errors import DataError, HpcsurrogateError, RequeueReques
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.core.yaml_loader import load_experiment
 from hpcsurrogate.study import trials
+from hpcsurrogate.study.children import StopSignals
 from hpcsurrogate.study.locks import try_lock
-from hpcsurrogate.study.outcomes import Outcome, read_outcome
+from hpcsurrogate.study.objectives import Outcome, read_outcome
 from hpcsurrogate.study.search import Claim
-from hpcsurrogate.study.stop_signals import StopSignals
 from hpcsurrogate.study.trials import run_trial
 
 GOOD = [0.5, 0.4, 0.3, 0.35]
-OTHERS = [Outcome("complete", closure_ms=1e-9, network="other", curve=(0.1,) * 9)] * 4
+OTHERS = [Outcome("complete", closure_ms=1e-9, curve=(0.1,) * 9)] * 4
 
 
 class Child:
@@ -86,11 +86,8 @@ def test_a_good_training_gives_its_best_validation_and_the_cost_of_a_call(tiny, 
     assert (claim.directory / "output.log").read_text() == "until train\n"
 
 
-def test_equal_networks_cost_the_same_to_the_last_digit(tiny, child, claim, tmp_path):
-    network = outcome_of(claim, tmp_path).network
-    other = Outcome("failed", closure_ms=123.0, network=network)
-    assert outcome_of(claim, tmp_path, others=[other]).objectives == (0.3, 123.0)
-    assert outcome_of(claim, tmp_path, "tune.cost=false", others=[other]).objectives == (0.3,)
+def test_without_a_cost_there_is_one_objective(tiny, child, claim, tmp_path):
+    assert outcome_of(claim, tmp_path, "tune.cost=false").objectives == (0.3,)
 
 
 @pytest.mark.parametrize("exit_code", [2, 4, 6])
@@ -136,7 +133,7 @@ def test_a_training_worse_than_the_median_is_stopped(tiny, child, claim, tmp_pat
 
 
 def test_with_a_cost_only_closures_that_cost_no_more_are_compared(tiny, child, claim, tmp_path):
-    dearer = [Outcome("complete", closure_ms=1e9, network="other", curve=(0.1,) * 9)] * 4
+    dearer = [Outcome("complete", closure_ms=1e9, curve=(0.1,) * 9)] * 4
     assert outcome_of(claim, tmp_path, others=dearer).state == "complete"
     child.does(waits=True)
     assert outcome_of(claim, tmp_path, others=OTHERS).state == "pruned"

@@ -36,6 +36,15 @@ def test_ranks_of_a_launcher_are_refused(file, monkeypatch):
         tune_experiment(file)
 
 
+def test_data_under_a_search_that_has_begun_are_not_made_again(file, tmp_path):
+    journal = tmp_path / "run" / "tune" / "journal.log"
+    journal.parent.mkdir(parents=True)
+    journal.touch()
+    with pytest.raises(ConfigError, match=r"its data are not what .* \(simulate: not done yet\)"):
+        tune_experiment(file)
+    assert not (tmp_path / "run" / "raw").exists()
+
+
 def identity(file, *changes):
     experiment = load_experiment(file, changes)
     return tune_module.search_identity(experiment, experiment.tune)

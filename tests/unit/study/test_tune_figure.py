@@ -5,6 +5,7 @@ from hpcsurrogate.report.style import figure_style
 from hpcsurrogate.study.tune_figure import tune_figure
 
 ERROR = {"name": "validation loss", "unit": "", "direction": "minimize"}
+KEYS = ["train.apriori.learning_rate", "train.apriori.target"]
 COST = {"name": "closure call", "unit": "ms", "direction": "minimize"}
 
 
@@ -22,7 +23,8 @@ def summary(num_complete=5, cost=True):
         values = {"train.apriori.learning_rate": 0.1, "train.apriori.target": "commutator"}
         trials.append({"number": number, "state": state, "values": values, "objectives": []})
     front = [trial["number"] for trial in trials if trial["state"] == "complete"]
-    return {"objectives": [ERROR, COST][: 1 + cost], "trials": trials, "front": front if cost else front[-1:]}
+    front = front if cost else front[-1:]
+    return {"objectives": [ERROR, COST][: 1 + cost], "keys": KEYS, "trials": trials, "front": front}
 
 
 def drawn(content):
@@ -70,7 +72,7 @@ def test_a_search_without_a_complete_trial_can_be_drawn(cost):
 
 @pytest.mark.filterwarnings("error")
 def test_many_keys_have_a_panel_each():
-    content = summary()
+    content = summary() | {"keys": [f"train.key_{index}" for index in range(7)]}
     for trial in content["trials"]:
-        trial["values"] = {f"train.key_{index}": index * 1.5 for index in range(7)}
+        trial["values"] = dict.fromkeys(content["keys"], 1.5)
     assert len(drawn(content).axes) == 2 + 7

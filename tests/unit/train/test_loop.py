@@ -102,6 +102,13 @@ def test_early_stopping_ends_the_phase_with_its_best_weights(tmp_path):
     assert not torch.equal(seen[2], seen[4])
 
 
+def test_a_phase_whose_given_weights_cannot_be_validated_is_trained_all_the_same(tmp_path):
+    # As of a closure that blows up over the longest windows before it has seen any.
+    trainer = a_trainer(tmp_path, [MatrixPhase(num_iterations=20, validation_losses=[math.nan])], patience=1)
+    train(trainer)
+    assert trainer.progress.step == 20
+
+
 def test_a_phase_that_only_makes_it_worse_leaves_the_weights_it_was_given(tmp_path):
     trainer = a_trainer(tmp_path, [MatrixPhase(num_iterations=20, validation_losses=[1.0, math.nan, 2.0])])
     given = trainer.module.weight.detach().clone()
@@ -193,6 +200,15 @@ def test_a_phase_that_is_left_out_does_not_hide_that_the_next_one_diverges(tmp_p
         train(a_trainer(tmp_path, phases, on_divergence={"skips": 0}))
 
 
+def test_ranks_whose_weights_differ_again_and_again_end_with_advice_on_memory(tmp_path):
+    trainer = a_trainer(tmp_path, two_phases(), roll_call_every=5)
+    trainer._roll_call.call = lambda weights: "the weights of rank 1 on node7 differ"
+    with pytest.raises(DivergedError, match="on node7 differ, .*, after 2 returns.*; have the memory") as error:
+        train(trainer)
+    assert "learning_rate" not in str(error.value)
+    assert trainer.progress.rate_factor == 1.0
+
+
 def test_nothing_is_kept_in_the_middle_of_steps_that_are_left_out(tmp_path):
     phase = MatrixPhase(num_iterations=30, events={9: not_a_number})
     trainer = a_trainer(tmp_path, [phase], checkpoint_every=10, keep_checkpoints=9)
@@ -230,6 +246,20 @@ def test_a_run_that_was_asked_to_stop_goes_on_bit_for_bit(tmp_path, number, phas
     wrote, expected = second.store.newest(), uninterrupted.store.newest()
     assert wrote.step == expected.step == 90
     assert wrote.state == expected.state
+
+
+def test_a_run_that_goes_on_learns_how_long_a_checkpoint_takes(tmp_path):
+    """Before the job's wall time ends there must be time for one."""
+    phases = two_phases()
+    phases[0].events[12] = interrupt(signal.SIGUSR1)
+    with pytest.raises(RequeueRequested):
+        train(a_trainer(tmp_path, phases))
+    second, reported = a_trainer(tmp_path, two_phases(), checkpoint_every=10), []
+    second.resume()
+    with StopRequest() as stop:
+        stop.save_took = reported.append
+        second.run(None, stop)
+    assert reported[-1] == second.store.longest_write > 0.0
 
 
 def test_an_interrupted_run_goes_on_with_the_average_of_its_weights(tmp_path):

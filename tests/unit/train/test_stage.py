@@ -17,7 +17,7 @@ from hpcsurrogate.core.errors import ConfigError, DataError, DivergedError, Mode
 from hpcsurrogate.data.catalogue import Catalogue
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.train import losses, phases
-from hpcsurrogate.train.phases import steps_per_snapshot
+from hpcsurrogate.train.phases import AprioriPhase, UnrolledPhase, steps_per_snapshot
 from hpcsurrogate.train.stage import run_train, training_digest
 
 
@@ -260,6 +260,16 @@ def test_either_phase_can_be_left_out(make_run):
         run_train(experiment, paths, World())
         assert name not in {line["phase"] for line in records(paths)}
         assert paths.weights.exists()
+
+
+@pytest.mark.parametrize(
+    "kind, name, left_out",
+    [(AprioriPhase, "apriori", {"epochs": 0}), (UnrolledPhase, "unrolled", {"iterations": 0})],
+)
+def test_the_batch_of_a_phase_that_is_left_out_need_not_divide(make_run, kind, name, left_out):
+    experiment, _ = make_run(**{name: left_out | {"batch_size": 5}})
+    arguments = (None, World(size=2), None, *([1.0] if name == "apriori" else []))
+    assert kind(experiment, *arguments).num_iterations == 0
 
 
 def test_the_stress_force_can_be_the_target(make_run):

@@ -1,11 +1,14 @@
-"""A batch system's request to stop, handed on to the child process that works."""
+"""A child process that works: a batch system's request to stop is handed on to it, and what it said is looked up."""
 
 import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Self
+
+ERROR_PREFIX = "hpcsurrogate: error: "
 
 
 class StopSignals:
@@ -47,3 +50,10 @@ class StopSignals:
         self.received = True
         if self._child is not None:
             self._child.send_signal(signal.SIGUSR1)
+
+
+def first_error(log: Path, start: int = 0) -> str | None:
+    """The first error line of a log from byte `start` on: what comes after it only follows from it. None if none."""
+    text = log.read_bytes()[start:].decode(errors="replace").replace("\0", "")
+    lines = [line for line in text.splitlines() if line.startswith(ERROR_PREFIX)]
+    return lines[0].removeprefix(ERROR_PREFIX) if lines else None
