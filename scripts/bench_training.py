@@ -2,10 +2,11 @@
 
 On a small turbulence experiment that it simulates first, for every engine, on 1 and 2 ranks, the program's own loop and
 a plain loop (same network, loss and optimizer, batches in memory) take turns of a few steps in the same processes;
-what counts is the median of the ratio between neighbouring turns. On 2 ranks the plain loops run at the same time,
-each on its own: weak scaling is held against what the machine gives to two independent processes. A checkpoint's price
-is the difference between turns with and without one. Then a real training under mpirun is stopped by SIGUSR1 and
-started again, with a clock beside it.
+what counts is the median of the ratio between neighbouring turns. The steps are those of the first phase, short ones in
+which every message shows, and of the unrolled phase, where a training spends most of its time. On 2 ranks the plain
+loops run at the same time, each on its own: weak scaling is held against what the machine gives to two independent
+processes. A checkpoint's price is the difference between turns with and without one. Then a real training under mpirun
+is stopped by SIGUSR1 and started again, with a clock beside it.
 
     python scripts/bench_training.py --json bench.json
 """
@@ -34,7 +35,7 @@ CHECKPOINT_EVERY = Train.model_fields["checkpoint_every"].default
 EXPERIMENT = {
     "name": "bench",
     "flow": {"viscosity": 0.005, "drag": 0.1, "forcing": {"kind": "kolmogorov", "wavenumber": 4, "amplitude": 1.0}},
-    "host": {"kind": "finite_volume", "grid": [64, 64], "time_step": 0.02},
+    "host": {"kind": "finite_volume", "grid": [64, 64], "time_step": 0.025},
     "simulate": {
         "kind": "dns",
         "grid": [128, 128],
@@ -47,7 +48,7 @@ EXPERIMENT = {
     "train": {
         "model": {"kind": "cnn", "channels": 32, "hidden_layers": 3, "kernel_size": 5},
         "apriori": {"epochs": 100000, "batch_size": SAMPLES_A_RANK},
-        "unrolled": {"iterations": 0},
+        "unrolled": {"iterations": 100000, "snapshots": [1]},
         "tensorboard": False,
     },
     "couple": {"duration": 1.0, "contenders": [{"name": "none", "closure": {"kind": "none"}}]},
@@ -61,24 +62,31 @@ class Case:
     engine: str
     ranks: int
     exact: bool = False
+    phase: str = "apriori"
 
     @property
     def label(self) -> str:
-        return f"{self.engine}, {self.ranks} rank{'s' * (self.ranks > 1)}{', exact' if self.exact else ''}"
+        ranks = f"{self.ranks} rank{'s' * (self.ranks > 1)}"
+        return ", ".join([self.engine, ranks, *["exact"] * self.exact, *["unrolled"] * (self.phase == "unrolled")])
+
+    def steps(self, steps: int) -> int:
+        """Steps of a turn, given those of the first phase; an unrolled step takes some thirty times as long."""
+        return steps if self.phase == "apriori" else max(1, steps // 10)
 
     def overrides(self, steps: int) -> list[str]:
         """The experiment's changes. The trainer checkpoints at the beginning of every turn, if the turn is to save."""
         return [
             f"train.engine={self.engine}",
             f"train.exact={str(self.exact).lower()}",
-            f"train.apriori.batch_size={SAMPLES_A_RANK * self.ranks}",
-            f"train.checkpoint_every={steps}",
+            f"train.{self.phase}.batch_size={SAMPLES_A_RANK * self.ranks}",
+            f"train.checkpoint_every={self.steps(steps)}",
         ]
 
 
 ALL = (
     Case("none", 1), Case("horovod", 1), Case("torch", 1), Case("horovod", 2), Case("torch", 2),
     Case("horovod", 1, exact=True), Case("horovod", 2, exact=True),
+    Case("horovod", 1, phase="unrolled"), Case("horovod", 2, phase="unrolled"), Case("torch", 2, phase="unrolled"),
 )  # fmt: skip
 QUICK = (Case("horovod", 1), Case("horovod", 2), Case("horovod", 2, exact=True))
 
@@ -129,7 +137,7 @@ def figures_of(results: dict[Case, dict]) -> list[dict]:
 def exact_figures(results: dict[Case, dict]) -> list[dict]:
     """Step time of exact mode over that without it; both are held against the plain loop of their own process."""
     relative = {case: median_ratio(r["seconds"]["ours"], r["seconds"]["plain"]) for case, r in results.items()}
-    pairs = [(case, Case(case.engine, case.ranks)) for case in results if case.exact]
+    pairs = [(case, Case(case.engine, case.ranks, phase=case.phase)) for case in results if case.exact]
     return [
         figure(f"{exact.label} / not exact: step", relative[exact] / relative[other], "1")
         for exact, other in pairs
@@ -165,7 +173,13 @@ def prepare(directory: Path) -> Path:
 def run_case(case: Case, experiment: Path, steps: int, rounds: int) -> dict:
     """Start the ranks and return what they measured."""
     settings_file, result_file = experiment.with_name("settings.json"), experiment.with_name("result.json")
-    settings = {"experiment": str(experiment), "overrides": case.overrides(steps), "steps": steps, "rounds": rounds}
+    settings = {
+        "experiment": str(experiment),
+        "overrides": case.overrides(steps),
+        "phase": case.phase,
+        "steps": case.steps(steps),
+        "rounds": rounds,
+    }
     write_json_atomic(settings_file, settings)
     run_ranks_script("bench_training_ranks.py", case.ranks, [settings_file, result_file], limit=600)
     return read_json(result_file)

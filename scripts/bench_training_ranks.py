@@ -34,7 +34,7 @@ from hpcsurrogate.physics.hosts import make_host
 from hpcsurrogate.train.checkpoint import Checkpoint, CheckpointStore
 from hpcsurrogate.train.loop import Trainer
 from hpcsurrogate.train.metrics_log import MetricsLog
-from hpcsurrogate.train.phases import AprioriPhase
+from hpcsurrogate.train.phases import AprioriPhase, Phase, UnrolledPhase
 from hpcsurrogate.train.stage import open_data
 from hpcsurrogate.train.stop import StopRequest
 
@@ -44,7 +44,7 @@ NAMES = ("ours", "saving", "plain")
 class PlainLoop:
     """What a researcher would write: batches in memory, loss, backward, clip, AdamW."""
 
-    def __init__(self, module: nn.Module, phase: AprioriPhase, steps: int, max_norm: float) -> None:
+    def __init__(self, module: nn.Module, phase: Phase, steps: int, max_norm: float) -> None:
         self._module, self._phase, self._max_norm = copy.deepcopy(module), phase, max_norm
         self._optimizer = torch.optim.AdamW(self._module.parameters(), lr=phase.learning_rate, weight_decay=0.0)
         with closing(phase.batches(0)) as batches:
@@ -109,7 +109,7 @@ class Turns:
         self._began = time.perf_counter()
 
 
-def measure(world: World, experiment: Experiment, steps: int, rounds: int) -> dict[str, list[float]]:
+def measure(world: World, experiment: Experiment, name: str, steps: int, rounds: int) -> dict[str, list[float]]:
     """Contestant -> seconds of its turn in every round, after one round to warm up.
 
     Of ours the slowest rank counts; of the plain loops, which are independent, the mean.
@@ -121,7 +121,11 @@ def measure(world: World, experiment: Experiment, steps: int, rounds: int) -> di
     host = make_host(experiment.host, experiment.flow, dtype=torch.float32)
     engine = make_engine(settings.engine, world)
     with tempfile.TemporaryDirectory(dir=paths.run_dir) as folder, open_data(experiment, paths, world) as data:
-        phase = AprioriPhase(experiment, data, world, host, statistics.commutator_rms)
+        if name == "apriori":
+            phase: Phase = AprioriPhase(experiment, data, world, host, statistics.commutator_rms)
+        else:
+            phase = UnrolledPhase(experiment, data, world, host)
+            phase.prepare()  # the plain loop needs it too
         # One long phase, and no validation in between.
         phase.num_iterations = phase.validate_every = 2 * steps * (rounds + 1)
         store = SwitchedStore(Path(folder) / "checkpoints", settings.keep_checkpoints, "bench")
@@ -134,13 +138,13 @@ def measure(world: World, experiment: Experiment, steps: int, rounds: int) -> di
     engine.close()
     of_ranks = world.allgather(turns.seconds)
     return {
-        name: [_joined(name, values) for values in zip(*(seconds[name] for seconds in of_ranks), strict=True)][1:]
-        for name in NAMES
+        turn: [_joined(turn, values) for values in zip(*(seconds[turn] for seconds in of_ranks), strict=True)][1:]
+        for turn in NAMES
     }
 
 
-def _joined(name: str, seconds: Sequence[float]) -> float:
-    return sum(seconds) / len(seconds) if name == "plain" else max(seconds)
+def _joined(turn: str, seconds: Sequence[float]) -> float:
+    return sum(seconds) / len(seconds) if turn == "plain" else max(seconds)
 
 
 def main(settings_file: str, result_file: str) -> None:
@@ -150,7 +154,7 @@ def main(settings_file: str, result_file: str) -> None:
     world = get_world()
     settings = read_json(settings_file)
     experiment = load_experiment(settings["experiment"], settings["overrides"])
-    seconds = measure(world, experiment, settings["steps"], settings["rounds"])
+    seconds = measure(world, experiment, settings["phase"], settings["steps"], settings["rounds"])
     if world.rank == 0:
         write_json_atomic(result_file, {"seconds": seconds, "steps": settings["steps"]})
 

@@ -162,7 +162,7 @@ def run_script(script, folder, run, state="RUNNING None", **variables):
     `state` is what squeue says of the job when the run is over.
     """
     command = next(line for line in script.splitlines() if " -m hpcsurrogate run " in line)
-    script = script.replace(command.split()[0], str(folder / "run"))
+    script = script.replace(command.partition(" -m ")[0], str(folder / "run"))
     for name, text in (("run", run), ("scontrol", 'echo "$@"'), ("squeue", f"echo {state}")):
         (folder / name).write_text(f"#!/bin/bash\n{text}\n")
         (folder / name).chmod(0o755)

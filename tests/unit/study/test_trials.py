@@ -26,7 +26,7 @@ class Child:
     def __init__(self, tmp_path, monkeypatch):
         self._program = tmp_path / "hpcsurrogate.py"
         folder = tmp_path / "python"
-        folder.write_text(f'#!/bin/sh\nexec {sys.executable} {self._program} "$@"\n')
+        folder.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{self._program}" "$@"\n')
         folder.chmod(0o755)
         monkeypatch.setattr(trials.sys, "executable", str(folder))
         monkeypatch.setattr(trials, "POLL_SECONDS", 0.02)
