@@ -218,7 +218,7 @@ def run_bench(options: argparse.Namespace) -> int:
     load = os.getloadavg()[0]
     if load > CORES / 2:
         print(f"note: the load average is {load:.1f} on {CORES} cores; ratios of this run will be uncertain")
-    cases, steps, rounds, repeats = (QUICK, 5, 5, 1) if options.quick else (ALL, 10, 15, 5)
+    cases, steps, rounds, repeats = (QUICK, 5, 5, 1) if options.quick else (ALL, 10, 10, 5)
     with tempfile.TemporaryDirectory(dir=options.directory) as folder:
         experiment = prepare(Path(folder))
         results = {case: run_case(case, experiment, steps, rounds) for case in cases}

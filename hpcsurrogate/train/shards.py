@@ -80,11 +80,12 @@ class Shards:
 
         Yields
         ------
-        int, dict of Tensor, shape (n / num_own, ...)    copies, see `aligned`
+        int, dict of Tensor, shape (n / num_own, ...)    in exact mode copies, see `aligned`
         """
         pieces = {name: values.chunk(self.num_own) for name, values in batch.items()}
         for index, number in enumerate(self.own):
-            yield number, aligned({name: chunks[index] for name, chunks in pieces.items()})
+            part = {name: chunks[index] for name, chunks in pieces.items()}
+            yield number, aligned(part) if self.exact else part
 
     def sum_in_order(self, num_values: int, of_part: Callable[[int], np.ndarray]) -> np.ndarray:
         """Sum what `of_part(number)` returns for every part, in the order of their numbers; collective.
