@@ -19,8 +19,8 @@ except ImportError as error:  # covers a Horovod that was built for another torc
 
 
 # Time between two cycles of Horovod's background thread [ms]. Each is an exchange in which MPI spins until the slowest
-# rank arrives: beside GPUs Horovod's own 1 ms costs nothing, but where the arithmetic wants the same cores, shorter ones
-# take its time, and longer ones let it wait (HOROVOD_CYCLE_TIME=... scripts/bench_training.py shows both).
+# rank arrives: beside GPUs Horovod's own 1 ms costs nothing, but where the arithmetic wants the same cores, shorter
+# cycles take its time, and longer ones let it wait (HOROVOD_CYCLE_TIME=... scripts/bench_training.py shows both).
 CPU_CYCLE_TIME = "3"
 
 
