@@ -146,9 +146,9 @@ def figures_of(case: Case, result: dict) -> list[dict]:
         figures.append({"name": f"{case.label}, {name}", "value": rate, "unit": "samples/s"})
         if name in case.stores:
             aim = None if case.cold else (0.85 if case.compression != "none" else AIMS[name])
-            figures.append(figure(f"{case.label}, {name} / {limit}", of_limit, aim))
+            figures.append(figure(f"{case.label}, {name} / {limit}", of_limit, at_least=aim))
             naive_aim = 2.0 if name == "stream" and case.compression == "none" and not case.cold else None
-            figures.append(figure(f"{case.label}, {name} / {NAIVE}", of_naive, naive_aim))
+            figures.append(figure(f"{case.label}, {name} / {NAIVE}", of_naive, at_least=naive_aim))
     return figures + memory_figures(case, result)
 
 
@@ -163,10 +163,14 @@ def memory_figures(case: Case, result: dict) -> list[dict]:
     return figures
 
 
-def figure(name: str, value: float, at_least: float | None) -> dict:
+def figure(
+    name: str, value: float, unit: str = "1", at_least: float | None = None, at_most: float | None = None
+) -> dict:
     """One figure, with its aim if it has one."""
-    aim = {} if at_least is None else {"at_least": at_least, "met": value >= at_least}
-    return {"name": name, "value": value, "unit": "1"} | aim
+    entry = {"name": name, "value": value, "unit": unit}
+    if at_least is not None:
+        return entry | {"at_least": at_least, "met": value >= at_least}
+    return entry if at_most is None else entry | {"at_most": at_most, "met": value <= at_most}
 
 
 def cases(options: argparse.Namespace) -> list[Case]:

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench_loader import CORES, report, run_ranks_script
+from bench_loader import CORES, figure, report, run_ranks_script
 from fault_jobs import Job
 
 from hpcsurrogate.core.atomic import read_json, write_json_atomic
@@ -104,14 +104,6 @@ def checkpoint_percent(result: dict) -> float:
     seconds = result["seconds"]
     extra = statistics.median(saving - ours for saving, ours in zip(seconds["saving"], seconds["ours"], strict=True))
     return 100 * extra / (statistics.median(seconds["ours"]) / result["steps"] * CHECKPOINT_EVERY)
-
-
-def figure(name: str, value: float, unit: str, at_least: float | None = None, at_most: float | None = None) -> dict:
-    """One figure, with its aim if it has one."""
-    entry = {"name": name, "value": value, "unit": unit}
-    if at_least is not None:
-        return entry | {"at_least": at_least, "met": value >= at_least}
-    return entry if at_most is None else entry | {"at_most": at_most, "met": value <= at_most}
 
 
 def figures_of(results: dict[Case, dict]) -> list[dict]:

@@ -184,8 +184,9 @@ def test_a_rank_that_leaves_out_a_sum_is_named(
     fault.exited(finished.ended_at - injection.time)
 
 
-HANG_AT_THE_START = """
-import importlib.abc, importlib.util, os, sys, time
+# Of a sitecustomize module: calls `change(module)` as soon as models/build.py is loaded.
+AFTER_LOADING_BUILD = """
+import importlib.abc, importlib.util, sys
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name != "hpcsurrogate.models.build":
@@ -193,14 +194,22 @@ class Finder(importlib.abc.MetaPathFinder):
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         load = spec.loader.exec_module
-        spec.loader.exec_module = lambda module: (load(module), setattr(module, "build_model", sleep))
+        spec.loader.exec_module = lambda module: (load(module), change(module))
         return spec
+sys.meta_path.insert(0, Finder())
+"""
+HANG_AT_THE_START = (
+    """
+import os, sys, time
 def sleep(*arguments):
     {note}
     time.sleep(1000)
-if os.environ.get("OMPI_COMM_WORLD_RANK") == "1":
-    sys.meta_path.insert(0, Finder())
+def change(module):
+    if os.environ.get("OMPI_COMM_WORLD_RANK") == "1":
+        module.build_model = sleep
 """
+    + AFTER_LOADING_BUILD
+)
 
 
 @pytest.mark.fault(4, "a rank stands still before the first step")
@@ -240,23 +249,14 @@ def test_ranks_with_different_command_lines_are_refused(prepared_run, tmp_path):
 
 
 OTHER_CODE = "sys.path.insert(0, COPY)"
-OTHER_SHAPE = """
-import importlib.abc, importlib.util
-class Finder(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name != "hpcsurrogate.models.build":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        load = spec.loader.exec_module
-        def exec_module(module):
-            load(module)
-            build = module.build_model
-            module.build_model = lambda model, *rest: build(model.model_copy(update={"channels": 9}), *rest)
-        spec.loader.exec_module = exec_module
-        return spec
-sys.meta_path.insert(0, Finder())
+OTHER_SHAPE = (
+    """
+def change(module):
+    build = module.build_model
+    module.build_model = lambda model, *rest: build(model.model_copy(update={"channels": 9}), *rest)
 """
+    + AFTER_LOADING_BUILD
+)
 
 
 @pytest.mark.fault(8, "ranks disagree at the start")
