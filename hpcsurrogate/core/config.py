@@ -254,6 +254,26 @@ class Couple(Section):
         return self
 
 
+# --- export ---------------------------------------------------------------------------------------------------------
+
+
+class Fallback(Section):
+    """The classical closure of cells whose input is not finite or outside the trained range, in every host."""
+
+    kind: Literal["smagorinsky"] = "smagorinsky"
+    constant: NonNegativeFloat = 0.17
+
+
+class Export(Section):
+    """Forms of the exported closure."""
+
+    dtype: Literal["float32", "float64"] = Field("float32", description="type of its weights, arithmetic and results")
+    formats: tuple[Literal["pt2", "safetensors"], ...] = Field(
+        (), description="written beside model.pt: code compiled for this kind of processor; the weights alone"
+    )
+    fallback: Fallback = Fallback()
+
+
 # --- the experiment ---------------------------------------------------------------------------------------------
 
 
@@ -270,6 +290,7 @@ class Experiment(Section):
     simulate: Source
     prepare: Prepare
     train: Train
+    export: Export = Export()
     couple: Couple
     tune: Tune | None = None
     slurm: Slurm = Slurm()

@@ -38,7 +38,15 @@ class CnnModel(Section):
     )
 
 
-Model = Annotated[QuadraticStencilModel | CnnModel, Field(discriminator="kind")]
+class TensorBasisModel(Section):
+    """SGS stress of a cell from its velocity gradient alone: invariants in, coefficients of the tensor basis out."""
+
+    kind: Literal["tensor_basis"]
+    channels: PositiveInt = 16
+    hidden_layers: PositiveInt = 2
+
+
+Model = Annotated[QuadraticStencilModel | CnnModel | TensorBasisModel, Field(discriminator="kind")]
 
 
 class Augmentation(Section):

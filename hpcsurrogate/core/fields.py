@@ -4,7 +4,7 @@ Files, artifacts and error messages all speak these names.
 """
 
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, product
 
 AXES = ("x", "y", "z")
 
@@ -17,9 +17,10 @@ class PhysicalField:
     ----------
     name : str           the name in files and artifacts
     symbol : str         as in the documentation
-    rank : int           0 scalar, 1 vector, 2 symmetric tensor
+    rank : int           0 scalar, 1 vector, 2 tensor
     unit : str           SI; a non-dimensional study reads it as a unit of its own
     description : str    definition with its sign
+    symmetric : bool     whether a tensor is its own transpose, so that half of it is kept
     """
 
     name: str
@@ -27,6 +28,7 @@ class PhysicalField:
     rank: int
     unit: str
     description: str
+    symmetric: bool = True
 
     def components_in(self, num_dims: int) -> tuple[str, ...]:
         """Return the names of the components in their order along the component axis; none for a scalar.
@@ -37,11 +39,14 @@ class PhysicalField:
 
         Returns
         -------
-        tuple of str    of a vector x, y[, z]; of a symmetric tensor xx, xy, yy or xx, xy, xz, yy, yz, zz
+        tuple of str    of a vector x, y[, z]; of a symmetric tensor xx, xy, yy or xx, xy, xz, yy, yz, zz; of any other
+                        all, row by row
         """
         if self.rank == 0:
             return ()
-        return tuple("".join(axes) for axes in combinations_with_replacement(AXES[:num_dims], self.rank))
+        axes = AXES[:num_dims]
+        choices = combinations_with_replacement(axes, self.rank) if self.symmetric else product(axes, repeat=self.rank)
+        return tuple("".join(choice) for choice in choices)
 
     def num_components_in(self, num_dims: int) -> int:
         """Return the length of the component axis in memory, which a scalar has too: 1."""
@@ -50,6 +55,10 @@ class PhysicalField:
 
 _ALL = (
     PhysicalField("velocity", "u", 1, "m/s", "velocity"),
+    PhysicalField(
+        "velocity_gradient", "G", 2, "1/s", "G_ij = du_i/dx_j: row i is the gradient of component i", symmetric=False
+    ),
+    PhysicalField("filter_width", "Delta", 0, "m", "width of the filter that separates coarse from fine"),
     PhysicalField("vorticity", "omega", 0, "1/s", "dv/dx - du/dy, positive anticlockwise"),
     PhysicalField("pressure", "p", 0, "m^2/s^2", "kinematic pressure; the momentum equation gets -grad(p)"),
     PhysicalField(

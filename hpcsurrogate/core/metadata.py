@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from hpcsurrogate.core.errors import ModelRefusedError
 from hpcsurrogate.core.fields import FIELDS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 Sha256 = str
 
 
@@ -25,7 +25,9 @@ class FieldPort(_Part):
     unit: str
     components: tuple[str, ...] = Field(description="order along the component axis")
     layout: Literal["collocated", "staggered"] = Field(description="where the components lie in a cell")
-    axes: str = Field("bcxy", description="axes of the array, in order: b batch, c component, x, y")
+    axes: Literal["bcxy", "nc"] = Field(
+        "bcxy", description="axes of the array, in order: b batch, n cell, c component, x, y"
+    )
 
     @field_validator("field")
     @classmethod
@@ -54,8 +56,16 @@ class HostDescription(_Part):
 class ValidityRange(_Part):
     """Inputs seen in training: (smallest, largest)."""
 
-    velocity_magnitude: tuple[float, float] = Field(description="[m/s]")
+    velocity_magnitude: tuple[float, float] | None = Field(description="[m/s]; None if no velocity is among the inputs")
     gradient_magnitude: tuple[float, float] = Field(description="Frobenius norm of the velocity gradient [1/s]")
+
+
+class FallbackDescription(_Part):
+    """The classical closure that a cell gets whose input the network must not be given."""
+
+    kind: Literal["smagorinsky"]
+    constant: float = Field(ge=0, description="C of nu_t = (C Delta)^2 |S| [-]")
+    width: float | None = Field(gt=0, description="Delta [m]; None if it is among the inputs")
 
 
 class Certificate(_Part):
@@ -71,7 +81,7 @@ class Certificate(_Part):
 class ArtifactMetadata(_Part):
     """The whole of `hpcsurrogate.json`."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     name: str
     kind: Literal["grid", "pointwise"] = Field(description="grid: whole periodic field; pointwise: cells in, cells out")
     inputs: tuple[FieldPort, ...] = Field(min_length=1)
@@ -80,10 +90,48 @@ class ArtifactMetadata(_Part):
     filter: FilterDescription
     host: HostDescription
     validity: ValidityRange
+    halo: int | None = Field(
+        ge=0,
+        description="cells away from a cell that its output depends on, 0 if pointwise; None if on the whole field, "
+        "so that a host must not cut the field into subdomains",
+    )
+    fallback: FallbackDescription
     training_data_digest: Sha256
     config_digest: Sha256
     provenance: dict[str, Any]
     certificate: Certificate
+
+    def facts(self) -> dict[str, str]:
+        """Return what a host needs to know as a flat table of text, which C, C++ and Fortran read without JSON.
+
+        Returns
+        -------
+        dict    `name`, `kind`, `dtype`, `halo` ("whole field" if None), `filter_kind`, `filter_width`, `host_kind`,
+                `host_order` (empty for a spectral host), `grid_spacing`, `time_step`, `fallback`, `num_inputs`,
+                `num_outputs`, and for number i of each `input_i`: field, unit, layout, axes and components, separated
+                by spaces, the components by commas. Numbers are written so that they read back as the same double
+        """
+        table = {
+            "schema_version": str(self.schema_version),
+            "name": self.name,
+            "kind": self.kind,
+            "dtype": self.dtype,
+            "halo": "whole field" if self.halo is None else str(self.halo),
+            "filter_kind": self.filter.kind,
+            "filter_width": repr(self.filter.width),
+            "host_kind": self.host.kind,
+            "host_order": "" if self.host.order is None else str(self.host.order),
+            "grid_spacing": " ".join(map(repr, self.host.grid_spacing)),
+            "time_step": repr(self.host.time_step),
+            "fallback": f"{self.fallback.kind} {self.fallback.constant!r}",
+            "num_inputs": str(len(self.inputs)),
+            "num_outputs": str(len(self.outputs)),
+        }
+        for side, ports in (("input", self.inputs), ("output", self.outputs)):
+            for number, port in enumerate(ports):
+                components = ",".join(port.components) or "-"
+                table[f"{side}_{number}"] = f"{port.field} {port.unit} {port.layout} {port.axes} {components}"
+        return table
 
     def to_json(self) -> str:
         """Return the text to store; `from_json` gives the same object back (tests/unit/core/test_metadata.py)."""

@@ -81,6 +81,41 @@ class RunPaths:
         return self.run_dir / "model.pt"
 
     @property
+    def model_card(self) -> Path:
+        """What the artifact is and what was measured on it, for people."""
+        return self.run_dir / "model.md"
+
+    @property
+    def pointwise(self) -> Path:
+        """The artifact of kind pointwise, of networks that have one."""
+        return self.run_dir / "pointwise.pt"
+
+    @property
+    def compiled(self) -> Path:
+        """The artifact compiled for one kind of processor."""
+        return self.run_dir / "model.pt2"
+
+    @property
+    def exported_weights(self) -> Path:
+        """The artifact's weights and metadata alone."""
+        return self.run_dir / "model.safetensors"
+
+    @property
+    def parity(self) -> Path:
+        """How far apart all exported forms and the eager network are."""
+        return self.run_dir / "parity.json"
+
+    @property
+    def certified(self) -> Path:
+        """The artifact once more, with the verdict of the coarse runs in its certificate."""
+        return self.run_dir / "certified.pt"
+
+    @property
+    def certified_card(self) -> Path:
+        """The card of the certified artifact."""
+        return self.run_dir / "certified.md"
+
+    @property
     def verification(self) -> Path:
         """What verify measured on the artifact."""
         return self.run_dir / "verify.json"

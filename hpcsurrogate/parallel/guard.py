@@ -34,6 +34,9 @@ from hpcsurrogate.parallel.heartbeat import Pulse, Watch
 
 FORWARDED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
 TICK = 0.2  # [s] between two looks at the rank
+# [s] A rank of a launcher does not fail sooner: Open MPI 5's mpirun, told so within some 20 ms of the start, locks itself
+# up in PMIx_server_finalize in about every third case.
+SOONEST_FAILURE = 2.0
 SECONDS_BETWEEN_QUESTIONS = 1.0  # to the other guards, through the file system that all ranks share
 _libc = ctypes.CDLL(None, use_errno=True)  # here: a process that was just forked must load nothing
 _PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
@@ -145,7 +148,7 @@ class _Guard:
         self._child, self._parent, self._pulse, self._stacks = child, parent, pulse, stacks
         self._forwarded: set[int] = set()
         self._silence = Silence()
-        self._looked = self._asked = time.monotonic()
+        self._started = self._looked = self._asked = time.monotonic()
         self._watch: Watch | None = None
         self._reported: SilentRank | None = None
 
@@ -157,6 +160,8 @@ class _Guard:
         except BaseException:
             traceback.print_exc()
         finally:
+            if exit_code and started_by_launcher(os.environ):
+                time.sleep(max(0.0, self._started + SOONEST_FAILURE - time.monotonic()))
             os._exit(exit_code)  # the child, if it lives, dies with this process
 
     def _wait_for_end(self) -> int:

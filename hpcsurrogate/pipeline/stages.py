@@ -138,7 +138,7 @@ STAGES: tuple[Stage, ...] = (
         progress=("checkpoints", "metrics", "tensorboard"),
     ),
     Stage("evaluate", "score the closure on filtered fine data (a-priori)", (), ("evaluation",), _evaluate),
-    Stage("export", "write the TorchScript artifact", ("name",), ("model", "model_manifest"), _export),
+    Stage("export", "write the TorchScript artifact", ("name", "export"), ("model", "model_manifest"), _export),
     Stage(
         "verify", "load the artifact in a fresh process and compare", (), ("verification",), _verify, fresh_process=True
     ),

@@ -101,6 +101,23 @@ def test_a_killed_rank_ends_the_job_and_the_resumed_run_is_exact(
     assert weights_of(run_dir) == reference_weights
 
 
+@pytest.mark.fault(3, "SIGKILL to a rank that starts")
+def test_a_rank_killed_as_soon_as_it_starts_ends_the_job(prepared_run, train_command, tmp_path, fault):
+    """mpirun itself then locked up in every third case, until guards gave it time."""
+    run_dir = prepared_run.copy(tmp_path / "run")
+    for _ in range(4):
+        job = train_command(run_dir)
+        while len(ranks := job.ranks()) < 2:
+            time.sleep(0.001)
+        injected_at = time.monotonic()
+        os.kill(ranks[1].worker, signal.SIGKILL)
+        finished = job.finish()
+        assert_one_line(finished, 6, "rank 1: the process", "was ended by SIGKILL")
+        assert finished.ended_at - injected_at < WITHIN
+        job.assert_nothing_survives()
+    fault.exited(finished.ended_at - injected_at)
+
+
 @pytest.mark.fault(5, "SIGSEGV or abort on one rank")
 @pytest.mark.parametrize(
     ("action", "name", "function"),

@@ -14,6 +14,8 @@ CONTENT = {
     "filter": {"kind": "face_average", "width": 0.1},
     "host": {"kind": "finite_volume", "order": 2, "grid_spacing": (0.1, 0.1), "time_step": 0.01},
     "validity": {"velocity_magnitude": (0.0, 3.0), "gradient_magnitude": (0.0, 30.0)},
+    "halo": 4,
+    "fallback": {"kind": "smagorinsky", "constant": 0.17, "width": 0.1},
     "training_data_digest": "0" * 64,
     "config_digest": "1" * 64,
     "provenance": {"version": "0"},
@@ -41,9 +43,19 @@ def test_text_of_another_form_is_refused_in_one_line(text):
 
 
 def test_schema_of_the_future_is_refused():
-    text = ArtifactMetadata(**CONTENT).to_json().replace('"schema_version": 1', '"schema_version": 2')
+    text = ArtifactMetadata(**CONTENT).to_json().replace('"schema_version": 2', '"schema_version": 3')
     with pytest.raises(ModelRefusedError, match="schema_version"):
         ArtifactMetadata.from_json(text)
+
+
+def test_facts_tell_a_host_without_json_what_it_needs_and_numbers_read_back_as_they_were():
+    width = 0.1 + 0.2
+    content = {**CONTENT, "filter": {"kind": "box", "width": width}, "halo": None}
+    facts = ArtifactMetadata(**content).facts()
+    assert all(isinstance(text, str) for text in facts.values())
+    assert float(facts["filter_width"]) == width and facts["halo"] == "whole field"
+    assert facts["input_0"] == "velocity m/s staggered bcxy x,y" and facts["num_outputs"] == "1"
+    assert facts["output_0"].split()[0] == "commutator"
 
 
 def test_unknown_fields_and_impossible_widths_are_refused():
