@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHON TORCH TORCH_INDEX
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench fuzz faults clean
+.PHONY: help install demo test lint bench fuzz faults hosts clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -37,6 +37,10 @@ faults: install  ## every fault injected for real, then 100 kills at random mome
 	@mkdir -p runs
 	$(BIN)/python -m pytest tests/faults --fault-table runs/faults.md
 	$(BIN)/python scripts/fault_campaign.py --kills 100 --json runs/faults.json
+
+hosts: install  ## a million random inputs under floating-point traps, sanitizers, all hosts at length: half an hour
+	@bash scripts/test_system.sh
+	$(BIN)/python -m pytest tests/hosts --long
 
 clean:  ## remove .venv and what tools left; runs/ stays
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -161,7 +161,9 @@ def work(directory: Path, first: int, last: int, channel: Connection) -> None:
     channel.send(None)
 
 
-def outcomes(directory: Path, mutations: range) -> Iterator[tuple[int, str, str, str, str]]:
+def outcomes(
+    directory: Path, mutations: range, work: Callable[[Path, int, int, Connection], None] = work
+) -> Iterator[tuple[int, str, str, str, str]]:
     """(mutation, file, operation, reader, outcome) of all mutations, whatever becomes of the processes that do them."""
     first = mutations.start
     while first < mutations.stop:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What the tests need from the system beside `make install`: strace, which makes system calls fail, a C compiler, and a
-# SLURM that they start themselves. As root on Debian or Ubuntu it is installed; else one line says what to ask for.
+# What the tests need from the system beside `make install`: strace, which makes system calls fail, a SLURM that they
+# start themselves, and CMake and compilers for solvers in C, C++ and Fortran; their MPI is the one of `make install`.
+# As root on Debian or Ubuntu it is installed; else one line says what to ask for.
 set -euo pipefail
 
 daemons=/usr/sbin:/sbin  # not on every user's PATH
@@ -20,11 +21,14 @@ has() {
 # The Debian packages for what is missing on this machine, empty if nothing is.
 missing_packages() {
     has strace || echo strace
-    has gcc || echo gcc
     has sbatch slurmctld slurmd || echo slurm-wlm
     has munged || echo munge
     # SLURM's plugin asks for the library by its name without a version, which only the development package gives it.
     python3 -c 'import ctypes; ctypes.CDLL("libpmix.so")' 2>/dev/null || echo libpmix-dev
+    local compiler
+    for compiler in gcc g++ gfortran cmake; do
+        has "$compiler" || echo "$compiler"
+    done
 }
 
 missing=$(missing_packages | paste -sd ' ')

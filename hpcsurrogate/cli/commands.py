@@ -1,7 +1,6 @@
 """What the commands call: load, call the room, print."""
 
 import importlib.resources
-import json
 import os
 import shlex
 import signal
@@ -93,15 +92,22 @@ def leaving_on_request(name: str, world: "World") -> Iterator[None]:
         signal.signal(signal.SIGUSR1, previous)
 
 
-def verify_file(file: str, overrides: Sequence[str]) -> None:
+def verify_file(file: str, overrides: Sequence[str], allow_compiled: bool = False) -> None:
     """Check an artifact against its own manifest and golden vectors and print what was measured."""
-    from hpcsurrogate.export.stage import verify_artifact
+    from hpcsurrogate.export.verify import verification_lines, verify_artifact
 
     if overrides:
         raise ConfigError(f"verify: '{overrides[0]}' changes an experiment, but {file} is an artifact")
     if not Path(file).is_file():
         raise ConfigError(f"{file}: file does not exist; give an experiment (.yaml) or an artifact (model.pt)")
-    click.echo(json.dumps(verify_artifact(Path(file)), indent=2))
+    click.echo("\n".join(verification_lines(verify_artifact(Path(file), allow_compiled))))
+
+
+def inspect_file(file: Path) -> None:
+    """Print what an artifact is and what was measured on it."""
+    from hpcsurrogate.embed.card import inspect_artifact
+
+    click.echo(inspect_artifact(file), nl=False)
 
 
 def check_shards(directory: Path, quick: bool) -> None:

@@ -86,8 +86,9 @@ _add_stage("export", "write the TorchScript artifact")
 @click.argument("file", metavar="FILE|ARTIFACT")
 @OVERRIDES
 @LOCKED
+@click.option("--allow-compiled", is_flag=True, help="ARTIFACT may be a .pt2, which holds native code that is run.")
 @click.pass_obj
-def verify(invocation: Invocation, file: str, overrides: tuple[str, ...], locked: bool) -> None:
+def verify(invocation: Invocation, file: str, overrides: tuple[str, ...], locked: bool, allow_compiled: bool) -> None:
     """Stage: load the artifact in a fresh process and compare.
 
     Given an experiment, the artifact is compared with the trained network; given an artifact (model.pt) alone, with its
@@ -99,10 +100,11 @@ def verify(invocation: Invocation, file: str, overrides: tuple[str, ...], locked
     if Path(file).suffix in (".yaml", ".yml"):
         do_stage("verify", file, overrides, locked, invocation.verbose)
     else:
-        verify_file(file, overrides)
+        verify_file(file, overrides, allow_compiled)
 
 
 _add_stage("couple", "run the closure inside the coarse solver (a-posteriori)")
+_add_stage("certify", "write the artifact again with the verdict in its certificate")
 _add_stage("report", "plots, tables and one HTML page with the verdict")
 
 for _command in (submit, status, tune, scaling):
@@ -117,6 +119,15 @@ def check(directory: str, quick: bool) -> None:
     from hpcsurrogate.cli.commands import check_shards
 
     check_shards(Path(directory), quick)
+
+
+@command_line.command()
+@click.argument("artifact", metavar="ARTIFACT", type=click.Path(path_type=Path))
+def inspect(artifact: Path) -> None:
+    """Print what an artifact is, for which host and range, and what was measured on it; its network is not loaded."""
+    from hpcsurrogate.cli.commands import inspect_file
+
+    inspect_file(artifact)
 
 
 @command_line.command("show")
@@ -144,6 +155,14 @@ def doctor() -> None:
     from hpcsurrogate.cli.commands import show_diagnosis
 
     show_diagnosis()
+
+
+@command_line.command("cmake-dir")
+def cmake_dir() -> None:
+    """Print where CMake finds the native library: cmake -DCMAKE_PREFIX_PATH="$(hpcsurrogate cmake-dir)" ..."""
+    from hpcsurrogate.embed.cmake_dir import cmake_dir
+
+    click.echo(cmake_dir())
 
 
 @command_line.command()

@@ -19,6 +19,7 @@ from hpcsurrogate.core.config_train import (  # noqa: F401
     OnDivergence,
     PrincipalComponents,
     QuadraticStencilModel,
+    TensorBasisModel,
     Train,
     Transfer,
     Unrolled,

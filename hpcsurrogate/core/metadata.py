@@ -49,7 +49,7 @@ class HostDescription(_Part):
 
     kind: Literal["finite_volume", "spectral"]
     order: int | None = Field(description="order of the fluxes; None for a spectral host")
-    grid_spacing: tuple[float, float] = Field(description="dx, dy [m]")
+    grid_spacing: tuple[float, float] | tuple[float, float, float] = Field(description="dx, dy[, dz] [m]")
     time_step: float = Field(gt=0, description="[s]")
 
 

@@ -111,6 +111,11 @@ class RunPaths:
         return self.run_dir / "certified.pt"
 
     @property
+    def certified_manifest(self) -> Path:
+        """Checksum of the certified artifact."""
+        return self.run_dir / "certified.pt.sha256"
+
+    @property
     def certified_card(self) -> Path:
         """The card of the certified artifact."""
         return self.run_dir / "certified.md"

@@ -14,7 +14,7 @@ from hpcsurrogate.core.config import Closure, Contender, Experiment, Host, NoClo
 from hpcsurrogate.core.errors import ConfigError
 from hpcsurrogate.couple.plan import Plan
 from hpcsurrogate.couple.reference import filter_for
-from hpcsurrogate.embed.artifact import load_artifact
+from hpcsurrogate.embed.artifact import Artifact, load_artifact
 from hpcsurrogate.physics.closures import make_classical
 from hpcsurrogate.physics.filter_widths import filter_widths
 from hpcsurrogate.physics.hosts import AnyHost
@@ -86,9 +86,18 @@ def build_closure(plan: Plan, entry: Entry, host: AnyHost) -> ClosureFunction | 
     if entry.closure.kind == "none":
         return None
     if entry.closure.kind == "learned":
-        return load_artifact(plan.paths.model)
+        return _at_the_hosts_precision(load_artifact(plan.paths.model))
     widths = filter_widths(filter_for(entry.host, plan.experiment.prepare.filter), host.grid.spacing)
     return make_classical(entry.closure, host, constant=entry.constant, delta=math.sqrt(math.prod(widths)))
+
+
+def _at_the_hosts_precision(artifact: Artifact) -> ClosureFunction:
+    dtype = artifact.golden_output.dtype
+
+    def closure(velocity: Tensor) -> Tensor:
+        return artifact(velocity.to(dtype)).to(velocity.dtype)
+
+    return closure
 
 
 def _entry(contender: Contender, own_host: Host, interval: float) -> Entry:

@@ -1,14 +1,15 @@
 """The stage couple: run every contender in its coarse solver against filtered DNS, and say whether the learned helps.
 
-Writes couple.npz (series, spectra, fields) and then couple.json (scores, costs, verdict). Times in seconds, costs in
-milliseconds at batch 1 on one thread; a score that does not exist, because a run blew up, is null.
+Writes couple.npz (series, spectra, fields) and then couple.json (scores, costs, verdict, SHA-256 of the artifact).
+Times in seconds, costs in milliseconds at batch 1 on one thread; a score that does not exist, because a run blew up, is
+null.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from hpcsurrogate.core.atomic import atomic_path, write_json_atomic
+from hpcsurrogate.core.atomic import atomic_path, sha256_file, write_json_atomic
 from hpcsurrogate.core.config import Experiment
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
@@ -49,8 +50,9 @@ def _compare(plan: Plan) -> None:
     entries = make_entries(plan.experiment, plan.interval)
     # First of all what may be refused, so that too short a record or a damaged artifact does not cost the tuning.
     starts = place_starts(plan, plan.experiment.prepare.split.test, plan.experiment.couple.starts)
+    artifact = None
     if any(entry.role == "learned" for entry in entries):
-        load_artifact(plan.paths.model)
+        artifact = sha256_file(load_artifact(plan.paths.model).path)
     entries, tunings = tune_entries(plan, entries)
     references = build_references(plan, [entry.host for entry in entries], starts)
     results = [run_entry(plan, entry, references) for entry in entries]
@@ -60,7 +62,7 @@ def _compare(plan: Plan) -> None:
     arrays = collect_arrays(plan, results)
     with atomic_path(plan.paths.coupling_fields) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
-    write_json_atomic(plan.paths.coupling, _summary(plan, starts, lines, judgement))
+    write_json_atomic(plan.paths.coupling, _summary(plan, starts, lines, judgement) | {"artifact": artifact})
     log.info(judgement.sentence)
 
 

@@ -1,14 +1,14 @@
 """Load an exported closure and call it. A solver that does so needs this room, core and torch, nothing else.
 
-Legend: b batch, c component (x, y), x and y the grid axes.
+Legend: b batch, n cell, c component, x and y the grid axes.
 """
 
 import hashlib
 import io
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import safetensors.torch
 import torch
@@ -16,66 +16,123 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from hpcsurrogate.core.errors import DataError, ModelRefusedError, ShapeError
-from hpcsurrogate.core.metadata import ArtifactMetadata
+from hpcsurrogate.core.metadata import ArtifactMetadata, FieldPort
+from hpcsurrogate.embed.archive import EXTRA, METADATA_ENTRY, WEIGHTS_ENTRY, check_archive
+from hpcsurrogate.embed.compiled import unpack
 from hpcsurrogate.embed.torchscript import quiet_torchscript
-
-METADATA_ENTRY = "hpcsurrogate.json"
-GOLDEN_ENTRY = "golden.safetensors"
-WEIGHTS_ENTRY = "weights.safetensors"
 
 # Largest |output - golden output| over the largest |golden output|. Another processor sums a convolution in another
 # order, which moves a float32 result by about 1e-6. A CUDA device may round the factors to TF32 (10 bits of mantissa).
 GOLDEN_TOLERANCE = 1e-5
+GOLDEN_TOLERANCE_FLOAT64 = 1e-12
 GOLDEN_TOLERANCE_CUDA = 1e-2
+
+
+class FallbackCounts(NamedTuple):
+    """Cells that got the classical closure in one call, by the reason; no cell counts twice."""
+
+    outside: int
+    """The input is above the range seen in training."""
+    not_finite: int
+    """A value that is not finite stood where the network would have looked."""
+    failed: int
+    """The network's output was not finite."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A closure from a file: `artifact(velocity_bcxy)` is the acceleration it adds to the host's momentum equation.
+    """A closure from a file: of kind `grid`, `artifact(velocity)` is the acceleration of the unresolved scales, which
+    the host adds to its momentum equation; of kind `pointwise`, `artifact(velocity_gradient, filter_width)` is the SGS
+    stress of each cell.
 
     Attributes
     ----------
     path : Path                    the file it came from
-    module : ScriptModule          the network, on `device`
+    module : Module                the network with its guard, on the device
     metadata : ArtifactMetadata    what the file says about itself
-    golden_input : Tensor, shape (1, 2, nx, ny) [m/s]       a real filtered flow field
-    golden_output : Tensor, shape (1, 2, nx, ny) [m/s^2]    what the network returned for it when it was exported
+    golden_inputs : tuple of Tensor    real filtered fields or cells, one for each of `metadata.inputs`
+    golden_output : Tensor             what the network returned for them when it was exported
     weights : dict of str to Tensor    the network's, by name, which freezing does not keep; on the CPU. Empty if the
                                        file was written without them
     """
 
     path: Path
-    module: torch.jit.ScriptModule
+    module: torch.nn.Module
     metadata: ArtifactMetadata
-    golden_input: Tensor
+    golden_inputs: tuple[Tensor, ...]
     golden_output: Tensor
     weights: dict[str, Tensor]
 
-    def __call__(self, velocity_bcxy: Tensor) -> Tensor:
-        """Return the acceleration of the unresolved scales at the velocity's own points.
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Return what the network says, whatever the input.
 
         Parameters
         ----------
-        velocity_bcxy : Tensor, shape (b, 2, nx, ny) [m/s]    periodic, in the layout, dtype and spacing of `metadata`
+        *inputs : Tensor    one for each of `metadata.inputs`, in the dtype of `metadata`. Kind `grid`: velocity, shape
+                            (b, 2, nx, ny) [m/s], periodic, in the layout and spacing of `metadata`. Kind `pointwise`:
+                            velocity gradient, shape (n, d*d) row by row [1/s], and filter width, shape (n,) [m]
 
         Returns
         -------
-        Tensor, shape (b, 2, nx, ny) [m/s^2]
+        Tensor    acceleration at the velocity's own points, shape (b, 2, nx, ny) [m/s^2]; or deviatoric SGS stress,
+                  shape (n, d(d+1)/2) [m^2/s^2]
 
         Raises
         ------
-        ShapeError    if the number of axes, of components or the dtype is another (tests/unit/embed/test_artifact.py)
+        ShapeError    if the number of inputs, of axes, of components or the dtype is another
+                      (tests/unit/embed/test_artifact.py)
         """
-        if velocity_bcxy.ndim != 4 or velocity_bcxy.shape[1] != len(self.metadata.inputs[0].components):
-            raise ShapeError(
-                f"{self.path.name}: expects velocity of shape (batch, 2, nx, ny), got {tuple(velocity_bcxy.shape)}; "
-                "stack the components on axis 1"
-            )
-        if velocity_bcxy.dtype != self.golden_input.dtype:
-            raise ShapeError(
-                f"{self.path.name}: expects {self.metadata.dtype}, got {velocity_bcxy.dtype}; convert it first"
-            )
-        return self.module(velocity_bcxy)
+        self._check(inputs)
+        return self.module(*inputs)
+
+    def guarded(self, *inputs: Tensor, halo: int = 0) -> tuple[Tensor, FallbackCounts]:
+        """Return what the network says, and what the classical closure says where the network must not be asked.
+
+        Parameters
+        ----------
+        *inputs : Tensor    as in a call
+        halo : int          kind `grid`: cells of its surroundings around a block of a larger field, which are not
+                            counted; at least `metadata.halo`, and of the result use what is inside. 0: a periodic field
+
+        Returns
+        -------
+        Tensor            as in a call, and always finite; the same bits if the input is within the trained range
+        FallbackCounts    how many cells got the classical closure
+
+        Raises
+        ------
+        ShapeError    as in a call (tests/unit/export/test_grid_closure.py, test_pointwise_closure.py)
+        """
+        self._check(inputs)
+        output, counts = self.module.guarded(*inputs, halo) if halo else self.module.guarded(*inputs)
+        return output, FallbackCounts(*counts.tolist())
+
+    def classical(self, *inputs: Tensor) -> Tensor:
+        """Return what the classical closure of `metadata.fallback` says; inputs, result and errors as in a call."""
+        self._check(inputs)
+        return self.module.classical(*inputs)
+
+    def _check(self, inputs: tuple[Tensor, ...]) -> None:
+        ports = self.metadata.inputs
+        if len(inputs) != len(ports):
+            names = ", ".join(port.field for port in ports)
+            raise ShapeError(f"{self.path.name}: takes {len(ports)} arrays ({names}), got {len(inputs)}")
+        dtype = self.golden_output.dtype
+        for array, port in zip(inputs, ports, strict=True):
+            if not _fits(array, port):
+                raise ShapeError(
+                    f"{self.path.name}: expects {port.field} of shape {_expected_shape(port)}, got "
+                    f"{tuple(array.shape)}; bring its axes into this order"
+                )
+            if array.dtype != dtype:
+                raise ShapeError(
+                    f"{self.path.name}: expects {port.field} in {self.metadata.dtype}, got {array.dtype}; "
+                    "convert it first"
+                )
+            if port.axes == "nc" and len(array) != len(inputs[0]):
+                raise ShapeError(
+                    f"{self.path.name}: {port.field} has {len(array)} cells, {ports[0].field} has {len(inputs[0])}"
+                )
 
 
 def manifest_path(path: str | Path) -> Path:
@@ -84,16 +141,18 @@ def manifest_path(path: str | Path) -> Path:
     return path.with_name(path.name + ".sha256")
 
 
-def load_artifact(path: str | Path, device: str | torch.device = "cpu") -> Artifact:
+def load_artifact(path: str | Path, device: str | torch.device = "cpu", allow_compiled: bool = False) -> Artifact:
     """Load an artifact after checking that it is what was exported.
 
-    In this order: its SHA-256 against the manifest beside it, its code (nothing may run at load), its metadata, and
-    its golden vectors, which the loaded network must reproduce on `device`.
+    In this order: its SHA-256 against the manifest beside it; what it holds, before torch sees it (archive.py); its
+    metadata; and its golden vectors, which the loaded network must reproduce on `device`.
 
     Parameters
     ----------
     path : str or Path       the `.pt` file; `<path>.sha256` must lie beside it
     device : str or device   where the network runs
+    allow_compiled : bool    take a `.pt2` file too. It is native code, which nobody can check before it runs with all
+                             the rights of this process; it runs on the CPU
 
     Raises
     ------
@@ -101,19 +160,36 @@ def load_artifact(path: str | Path, device: str | torch.device = "cpu") -> Artif
     ModelRefusedError    if any check fails (tests/unit/embed/test_artifact.py)
     """
     path = Path(path)
-    content = _read_checked(path)
-    _refuse_code_at_load(content, path)
-    extra_files = {METADATA_ENTRY: b"", GOLDEN_ENTRY: b"", WEIGHTS_ENTRY: b""}
+    if path.suffix == ".pt2":
+        return _load_compiled(path, device, allow_compiled)
+    content = read_checked(path)
+    entries = check_archive(content, path)
     try:
         with quiet_torchscript():
-            module = torch.jit.load(io.BytesIO(content), map_location=device, _extra_files=extra_files)
+            module = torch.jit.load(io.BytesIO(content), map_location=device)
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelRefusedError(f"{path}: torch cannot load it ({reason}); export the model again") from None
-    metadata = ArtifactMetadata.from_json(extra_files[METADATA_ENTRY].decode("utf-8", errors="replace"), str(path))
-    golden_input, golden_output = _read_golden(extra_files[GOLDEN_ENTRY], metadata, path)
-    weights = _read_weights(extra_files[WEIGHTS_ENTRY], path)
-    artifact = Artifact(path, module, metadata, golden_input.to(device), golden_output.to(device), weights)
+    metadata = metadata_of(entries, path)
+    golden = _read_golden(module, metadata, path)
+    weights = _read_weights(entries.get(EXTRA + WEIGHTS_ENTRY, b""), path)
+    artifact = Artifact(path, module, metadata, tuple(golden[:-1]), golden[-1], weights)
+    check_golden(artifact)
+    return artifact
+
+
+def _load_compiled(path: Path, device: str | torch.device, allowed: bool) -> Artifact:
+    if not allowed:
+        raise ModelRefusedError(
+            f"{path}: is native code, which runs with all the rights of the host; load it with allow_compiled if you "
+            "trust where it comes from, or take the .pt file"
+        )
+    if torch.device(device).type != "cpu":
+        raise ModelRefusedError(f"{path}: is compiled for a CPU; take the .pt file, which runs on other devices too")
+    module, text = unpack(read_checked(path), path)
+    metadata = ArtifactMetadata.from_json(text, str(path))
+    golden = _read_golden(module, metadata, path)
+    artifact = Artifact(path, module, metadata, tuple(golden[:-1]), golden[-1], {})
     check_golden(artifact)
     return artifact
 
@@ -123,18 +199,21 @@ def check_golden(artifact: Artifact) -> float:
 
     Raises
     ------
-    ModelRefusedError    if the difference is above `GOLDEN_TOLERANCE` (`GOLDEN_TOLERANCE_CUDA` on CUDA) or not a number
+    ModelRefusedError    if the difference is not a number or above `GOLDEN_TOLERANCE`, `GOLDEN_TOLERANCE_FLOAT64` in
+                         float64, `GOLDEN_TOLERANCE_CUDA` on CUDA
     """
     expected = artifact.golden_output
     with torch.no_grad():
-        output = artifact(artifact.golden_input)
+        output = artifact(*artifact.golden_inputs)
     if output.shape != expected.shape:
         raise ModelRefusedError(
-            f"{artifact.path}: returns shape {tuple(output.shape)} for its golden input, not {tuple(expected.shape)}; "
+            f"{artifact.path}: returns shape {tuple(output.shape)} for its golden inputs, not {tuple(expected.shape)}; "
             "export the model again"
         )
     difference = float((output - expected).abs().max() / expected.abs().max())
-    tolerance = GOLDEN_TOLERANCE_CUDA if expected.is_cuda else GOLDEN_TOLERANCE
+    tolerance = GOLDEN_TOLERANCE_FLOAT64 if expected.dtype == torch.float64 else GOLDEN_TOLERANCE
+    if expected.is_cuda:
+        tolerance = GOLDEN_TOLERANCE_CUDA
     if not difference <= tolerance:
         raise ModelRefusedError(
             f"{artifact.path}: does not reproduce its golden output (relative difference {difference:.2e}, "
@@ -143,19 +222,30 @@ def check_golden(artifact: Artifact) -> float:
     return difference
 
 
-def _read_checked(path: Path) -> bytes:
-    """Read the file once, so that what is checked is what is loaded."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: file is missing; write it with `hpcsurrogate export`") from None
+def metadata_of(entries: dict[str, bytes], origin: object) -> ArtifactMetadata:
+    """Return what a file says about itself, from the entries that `check_archive` returned."""
+    text = entries.get(EXTRA + METADATA_ENTRY, b"").decode("utf-8", errors="replace")
+    return ArtifactMetadata.from_json(text, str(origin))
+
+
+def read_checked(path: Path) -> bytes:
+    """Read a file once, so that what is checked is what is loaded, and hold it against the checksum beside it.
+
+    Raises
+    ------
+    DataError            if the file is missing, or it or its checksum cannot be read
+    ModelRefusedError    if the checksum is missing or another (tests/unit/embed/test_artifact.py)
+    """
+    content = _read(path)
+    if content is None:
+        raise DataError(f"{path}: file is missing; write it with `hpcsurrogate export`")
     manifest = manifest_path(path)
-    try:
-        promised = manifest.read_text(encoding="ascii", errors="replace").split()
-    except FileNotFoundError:
+    checksum = _read(manifest)
+    if checksum is None:
         raise ModelRefusedError(
             f"{path}: the checksum {manifest.name} is missing beside it; copy it along with the model or export again"
-        ) from None
+        )
+    promised = checksum.decode("ascii", errors="replace").split()
     if not promised or not re.fullmatch(r"[0-9a-f]{64}", promised[0]):
         raise ModelRefusedError(f"{manifest}: holds no SHA-256; copy it again or export the model again")
     found = hashlib.sha256(content).hexdigest()
@@ -167,34 +257,47 @@ def _read_checked(path: Path) -> bytes:
     return content
 
 
-def _refuse_code_at_load(content: bytes, path: Path) -> None:
-    """Refuse a scripted `__setstate__`: torch runs it while loading, and it may write files."""
+def _read(path: Path) -> bytes | None:
+    """The file's content, None if there is no such file."""
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            sources = {name: archive.read(name) for name in archive.namelist() if name.endswith(".py")}
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError) as error:
-        raise ModelRefusedError(f"{path}: is no TorchScript archive ({error}); export the model again") from None
-    for name, source in sources.items():
-        if b"__setstate__" in source:
-            raise ModelRefusedError(
-                f"{path}: {name} defines __setstate__, code that runs while loading; do not use this file"
-            )
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        raise DataError(f"{path}: cannot be read; give the path of a file that you may read") from None
 
 
-def _read_golden(content: bytes, metadata: ArtifactMetadata, path: Path) -> tuple[Tensor, Tensor]:
-    if not content:
-        raise ModelRefusedError(f"{path}: holds no {GOLDEN_ENTRY}; export it with `hpcsurrogate export`")
-    try:
-        golden = safetensors.torch.load(content)
-        golden_input, golden_output = golden["input"], golden["output"]
-    except (SafetensorError, KeyError) as error:
-        raise ModelRefusedError(f"{path}: {GOLDEN_ENTRY} is damaged ({error}); export the model again") from None
-    for name, tensor in (("input", golden_input), ("output", golden_output)):
-        if str(tensor.dtype) != f"torch.{metadata.dtype}":
+def _read_golden(module: torch.jit.ScriptModule, metadata: ArtifactMetadata, path: Path) -> list[Tensor]:
+    """The inputs, then the output, from the table that hosts without a parser of JSON read, once this is whole."""
+    for name in ("guarded", "classical", "facts", "golden"):
+        if not hasattr(module, name):
+            raise ModelRefusedError(f"{path}: has no `{name}`; export it with `hpcsurrogate export`")
+    if module.facts != metadata.facts():
+        differing = sorted(set(module.facts.items()) ^ set(metadata.facts().items()))[0][0]
+        raise ModelRefusedError(f"{path}: `facts` and {METADATA_ENTRY} differ ({differing}); export the model again")
+    golden = module.golden
+    ports = (*metadata.inputs, *metadata.outputs)
+    if len(golden) != len(ports):
+        raise ModelRefusedError(f"{path}: holds {len(golden)} golden vectors, not {len(ports)}; export the model again")
+    for tensor, port in zip(golden, ports, strict=True):
+        if str(tensor.dtype) != f"torch.{metadata.dtype}" or not _fits(tensor, port):
             raise ModelRefusedError(
-                f"{path}: golden {name} is {tensor.dtype}, the metadata says {metadata.dtype}; export the model again"
+                f"{path}: golden {port.field} is {tensor.dtype} of shape {tuple(tensor.shape)}, the metadata say "
+                f"{metadata.dtype} of shape {_expected_shape(port)}; export the model again"
             )
-    return golden_input, golden_output
+    return golden
+
+
+def _fits(array: Tensor, port: FieldPort) -> bool:
+    if port.axes == "nc" and not port.components:
+        return array.ndim == 1
+    return array.ndim == len(port.axes) and array.shape[1] == len(port.components)
+
+
+def _expected_shape(port: FieldPort) -> str:
+    if port.axes == "nc":
+        return f"(cells, {len(port.components)})" if port.components else "(cells,)"
+    return f"(batch, {len(port.components)}, nx, ny)"
 
 
 def _read_weights(content: bytes, path: Path) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ Legend: b batch (here time), c component, x and y grid axes.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from hpcsurrogate.core.fields import FIELDS
 from hpcsurrogate.core.metadata import (
     ArtifactMetadata,
     Certificate,
+    FallbackDescription,
     FieldPort,
     FilterDescription,
     HostDescription,
@@ -23,16 +25,29 @@ from hpcsurrogate.core.metadata import (
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.core.provenance import digest, provenance
 from hpcsurrogate.data.catalogue import FILE_NAME, Catalogue
+from hpcsurrogate.physics.closures.stress_closure import mean_spacing
+from hpcsurrogate.physics.differences import gradient_magnitude, speed
 from hpcsurrogate.physics.filter_widths import filter_widths
 from hpcsurrogate.physics.hosts import AnyHost
 
 SNAPSHOTS_AT_ONCE = 16
 
 
+def describe_fallback(experiment: Experiment, host: AnyHost) -> FallbackDescription:
+    """Return the classical closure of `export.fallback`; its Delta is the mean grid spacing of the host."""
+    fallback = experiment.export.fallback
+    return FallbackDescription(kind=fallback.kind, constant=fallback.constant, width=mean_spacing(host.grid))
+
+
 def describe_artifact(
-    experiment: Experiment, paths: RunPaths, host: AnyHost, validity: ValidityRange, residuals: dict[str, float]
+    experiment: Experiment,
+    paths: RunPaths,
+    host: AnyHost,
+    validity: ValidityRange,
+    halo: int | None,
+    residuals: dict[str, float],
 ) -> ArtifactMetadata:
-    """Collect the metadata of the experiment's closure.
+    """Collect the metadata of the experiment's closure of kind `grid`.
 
     Parameters
     ----------
@@ -40,6 +55,7 @@ def describe_artifact(
     paths : RunPaths               evaluate.json and the prepared catalogue are read
     host : a host                  the experiment's own
     validity : ValidityRange
+    halo : int or None             of `halo_of` the network
     residuals : dict               as `measure_residuals` returns them
 
     Raises
@@ -53,7 +69,7 @@ def describe_artifact(
         kind="grid",
         inputs=(_port("velocity", host),),
         outputs=(_port(experiment.train.apriori.target, host),),
-        dtype="float32",
+        dtype=experiment.export.dtype,
         # One number for both axes: the width whose square is the area that the filter averages over.
         filter=FilterDescription(kind=experiment.prepare.filter.kind, width=math.sqrt(widths[0] * widths[1])),
         host=HostDescription(
@@ -63,11 +79,27 @@ def describe_artifact(
             time_step=experiment.host.time_step,
         ),
         validity=validity,
+        halo=halo,
+        fallback=describe_fallback(experiment, host),
         training_data_digest=_data_digest(experiment, paths),
         config_digest=digest(experiment),
         provenance=provenance(),
-        certificate=Certificate(residuals=residuals, a_priori=read_json(paths.evaluation)),
+        certificate=Certificate(residuals=residuals, a_priori=a_priori_scores(paths)),
     )
+
+
+def a_priori_scores(paths: RunPaths) -> dict[str, Any]:
+    """Return evaluate.json with the learned closure's relative error of the force beside the best classical one's.
+
+    Raises
+    ------
+    DataError    if the file is missing
+    """
+    evaluation = read_json(paths.evaluation)
+    scores = {closure["name"]: closure for closure in evaluation["closures"]}
+    classical = [name for name in scores if name not in ("learned", "none")]
+    best = min(classical, key=lambda name: scores[name]["relative_error_force"], default=None)
+    return evaluation | {"learned": scores.get("learned"), "best_classical": best and scores[best]}
 
 
 def measure_validity(catalogue: Catalogue, realisations: tuple[int, ...], host: AnyHost) -> ValidityRange:
@@ -77,11 +109,13 @@ def measure_validity(catalogue: Catalogue, realisations: tuple[int, ...], host: 
     ----------
     catalogue : Catalogue       of the prepared shards
     realisations : tuple        the training split
-    host : a host               its discrete gradient is the one measured
+    host : a host               its layout and spacing
 
     Returns
     -------
-    ValidityRange    velocity magnitude [m/s] and Frobenius norm of its gradient [1/s], both at cell centres
+    ValidityRange    velocity magnitude [m/s] and Frobenius norm of its gradient [1/s], both at cell centres and by the
+                     differences that the guard takes, so that no training data are outside
+                     (tests/unit/export/test_stage.py)
 
     Raises
     ------
@@ -93,8 +127,9 @@ def measure_validity(catalogue: Catalogue, realisations: tuple[int, ...], host: 
             for start in range(0, recorded.header.num_snapshots, SNAPSHOTS_AT_ONCE):
                 snapshots = recorded.read("velocity", start, start + SNAPSHOTS_AT_ONCE)
                 velocity = torch.from_numpy(snapshots).to(host.grid.dtype)
-                speeds.append(_extremes(host.operators.vector_to_centre(velocity).square().sum(1).sqrt()))
-                gradients.append(_extremes(_gradient_magnitude(host, velocity)))
+                staggered = host.layout == "staggered"
+                speeds.append(_extremes(speed(velocity, staggered)))
+                gradients.append(_extremes(gradient_magnitude(velocity, *host.grid.spacing, staggered)))
     return ValidityRange(velocity_magnitude=_range(speeds), gradient_magnitude=_range(gradients))
 
 
@@ -104,11 +139,6 @@ def _data_digest(experiment: Experiment, paths: RunPaths) -> str:
         return sha256_file(paths.prepared / FILE_NAME)
     numbers = range(len(experiment.prepare.more_filters) + 1)
     return digest([sha256_file(paths.prepared_through(number) / FILE_NAME) for number in numbers])
-
-
-def _gradient_magnitude(host: AnyHost, velocity_bcxy: Tensor) -> Tensor:
-    ux, uy, vx, vy = host.operators.velocity_gradient(velocity_bcxy)
-    return (ux.square() + vy.square() + host.operators.to_centre(uy.square() + vx.square())).sqrt()
 
 
 def _extremes(values: Tensor) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -11,15 +12,26 @@ from torch import Tensor, nn
 from hpcsurrogate.core.atomic import atomic_path, write_text_atomic
 from hpcsurrogate.core.errors import ModelRefusedError
 from hpcsurrogate.core.metadata import ArtifactMetadata
-from hpcsurrogate.embed.artifact import GOLDEN_ENTRY, METADATA_ENTRY, WEIGHTS_ENTRY, manifest_path
+from hpcsurrogate.embed.artifact import METADATA_ENTRY, WEIGHTS_ENTRY, manifest_path
+from hpcsurrogate.embed.card import card
 from hpcsurrogate.embed.torchscript import quiet_torchscript
+from hpcsurrogate.export.archive_file import pack
 
 # Eager and scripted run the same kernels on the same weights; float32 leaves about 1e-7 where an operation is fused.
 PARITY_TOLERANCE = 1e-6
+PARITY_TOLERANCE_FLOAT64 = 1e-12
+
+# What hosts use beside `forward`, and what freezing would otherwise drop.
+PRESERVED = ("guarded", "classical", "facts", "golden")
 
 
 def script_module(module: nn.Module) -> torch.jit.ScriptModule:
     """Script and freeze a module: weights become constants, and what only depends on weights is computed once.
+
+    Parameters
+    ----------
+    module : Module    a GridClosure or PointwiseClosure, whose guard, classical closure and tables stay; of any other
+                       only `forward`, and the loader refuses such a file
 
     Raises
     ------
@@ -27,7 +39,9 @@ def script_module(module: nn.Module) -> torch.jit.ScriptModule:
     """
     try:
         with quiet_torchscript(), torch.no_grad():
-            return torch.jit.freeze(torch.jit.script(module.eval()), optimize_numerics=False)
+            scripted = torch.jit.script(module.eval())
+            preserved = [name for name in PRESERVED if hasattr(scripted, name)]
+            return torch.jit.freeze(scripted, preserved, optimize_numerics=False)
     except Exception as error:  # its front end also lets TypeError and others of the code it reads through
         reason = str(error).strip().splitlines()[0]
         raise ModelRefusedError(
@@ -35,24 +49,26 @@ def script_module(module: nn.Module) -> torch.jit.ScriptModule:
         ) from None
 
 
-def parity(eager: nn.Module, exported: nn.Module, velocity_bcxy: Tensor) -> float:
+def parity(eager: nn.Module, exported: nn.Module, *inputs: Tensor) -> float:
     """Return the largest difference between two closures over the largest output of the first [-].
 
     Parameters
     ----------
-    eager, exported : Module    both map (b, 2, nx, ny) [m/s] to (b, 2, nx, ny) [m/s^2]
-    velocity_bcxy : Tensor, shape (b, 2, nx, ny) [m/s]
+    eager, exported : Module    as `GridClosure` or `PointwiseClosure`
+    *inputs : Tensor            as those take them
 
     Raises
     ------
-    ModelRefusedError    above `PARITY_TOLERANCE` (tests/unit/export/test_stage.py)
+    ModelRefusedError    above `PARITY_TOLERANCE`, or `PARITY_TOLERANCE_FLOAT64` in float64
+                         (tests/unit/export/test_stage.py)
     """
     with torch.no_grad():
-        expected, output = eager(velocity_bcxy), exported(velocity_bcxy)
+        expected, output = eager(*inputs), exported(*inputs)
     difference = float((output - expected).abs().max() / expected.abs().max())
-    if not difference <= PARITY_TOLERANCE:
+    tolerance = PARITY_TOLERANCE_FLOAT64 if expected.dtype == torch.float64 else PARITY_TOLERANCE
+    if not difference <= tolerance:
         raise ModelRefusedError(
-            f"exported and trained network differ by {difference:.2e} (allowed {PARITY_TOLERANCE:.0e}); "
+            f"exported and trained network differ by {difference:.2e} (allowed {tolerance:.0e}); "
             "the weights changed since export, or scripting changed the network: export again"
         )
     return difference
@@ -61,29 +77,39 @@ def parity(eager: nn.Module, exported: nn.Module, velocity_bcxy: Tensor) -> floa
 def artifact_bytes(
     scripted: torch.jit.ScriptModule,
     metadata: ArtifactMetadata,
-    golden_input: Tensor,
+    golden_inputs: Sequence[Tensor],
     golden_output: Tensor,
     weights: dict[str, Tensor] | None = None,
 ) -> bytes:
     """Return the whole artifact file; with the weights by name another training can start from it.
+
+    Parameters
+    ----------
+    scripted : ScriptModule       a GridClosure or PointwiseClosure through `script_module`; it is given its `facts`
+                                  and `golden` vectors
+    metadata : ArtifactMetadata
+    golden_inputs : sequence of Tensor    one for each of `metadata.inputs`
+    golden_output : Tensor        what the network returns for them
+    weights : dict, optional
 
     Notes
     -----
     It is written to memory first because torch names the archive's folder after the file; under a temporary name the
     same network would give other bytes each time. Same weights, same constants (tests/unit/export/test_stage.py).
     """
-    golden = {"input": golden_input.contiguous(), "output": golden_output.contiguous()}
-    extra_files = {METADATA_ENTRY: metadata.to_json(), GOLDEN_ENTRY: safetensors.torch.save(golden)}
+    scripted.facts = metadata.facts()
+    scripted.golden = [tensor.detach().clone().contiguous() for tensor in (*golden_inputs, golden_output)]
+    extra_files = {METADATA_ENTRY: metadata.to_json()}
     if weights is not None:
         extra_files[WEIGHTS_ENTRY] = safetensors.torch.save(weights)
     buffer = io.BytesIO()
     with quiet_torchscript():
         torch.jit.save(scripted, buffer, _extra_files=extra_files)
-    return buffer.getvalue()
+    return pack(buffer.getvalue())
 
 
-def write_artifact(path: Path, content: bytes) -> None:
-    """Write the file and the checksum beside it.
+def write_artifact(path: Path, content: bytes, metadata: ArtifactMetadata | None = None) -> None:
+    """Write the file and the checksum beside it; and its card, `model.md` beside `model.pt`, if metadata are given.
 
     Notes
     -----
@@ -93,4 +119,7 @@ def write_artifact(path: Path, content: bytes) -> None:
     manifest.unlink(missing_ok=True)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
-    write_text_atomic(manifest, f"{hashlib.sha256(content).hexdigest()}  {path.name}\n")
+    sha256 = hashlib.sha256(content).hexdigest()
+    if metadata is not None:
+        write_text_atomic(path.with_suffix(".md"), card(metadata, sha256, path.name))
+    write_text_atomic(manifest, f"{sha256}  {path.name}\n")

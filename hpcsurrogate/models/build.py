@@ -6,12 +6,16 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from hpcsurrogate.core.config import CnnModel, Experiment, Flow, Host, Model
+from hpcsurrogate.core.config import CnnModel, Experiment, Flow, Host, Model, TensorBasisModel
 from hpcsurrogate.core.errors import ConfigError, DataError, ModelRefusedError
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.models.cnn import PeriodicCnn
 from hpcsurrogate.models.features import PrincipalPatches, ScalarChannels
 from hpcsurrogate.models.quadratic_stencil import QuadraticStencilNet
+from hpcsurrogate.models.tensor_basis import TensorBasisNet
+
+# Buffers that say in which units and at which width a network works, rather than what it has learned.
+OF_THE_EXPERIMENT = ("velocity_scale", "force_scale", "scalars.own_width", "scalars.viscosity", "filter_width")
 
 
 class Scales(Protocol):
@@ -58,12 +62,15 @@ def build_model(model: Model, host: Host, flow: Flow, scales: Scales | None) -> 
             scalars,
             model.dropout,
         )
+    spacing = [length / points for length, points in zip(flow.domain, host.grid, strict=True)]
+    if isinstance(model, TensorBasisModel):
+        staggered = host.kind == "finite_volume"
+        return TensorBasisNet((spacing[0], spacing[1]), staggered, model.channels, model.hidden_layers)
     if host.kind != "finite_volume":
         raise ConfigError(
             "train.model.kind: quadratic_stencil needs a finite_volume host (staggered velocities); "
             "take cnn for a spectral one"
         )
-    spacing = [length / points for length, points in zip(flow.domain, host.grid, strict=True)]
     if abs(spacing[0] / spacing[1] - 1) > 1e-9:
         raise ConfigError(
             f"host.grid: quadratic_stencil needs square cells, not {spacing[0]:.6g} m by {spacing[1]:.6g} m; "

@@ -6,9 +6,6 @@ from torch import Tensor, nn
 
 from hpcsurrogate.models.features import PrincipalPatches, ScalarChannels
 
-# Buffers that say in which units and at which width a network works, rather than what it has learned.
-OF_THE_EXPERIMENT = ("velocity_scale", "force_scale", "scalars.own_width", "scalars.viscosity")
-
 
 class PeriodicCnn(nn.Module):
     """Convolutions with tanh between them, periodic, any layout.

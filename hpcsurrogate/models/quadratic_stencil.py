@@ -31,6 +31,8 @@ class QuadraticStencilNet(nn.Module):
     free of net momentum, all to round-off (tests/unit/models/test_quadratic_stencil.py).
     """
 
+    reach = 4  # cells away from a cell that its output depends on: two a stencil
+
     def __init__(self, spacing: float, channels: int, output_channels: int):
         super().__init__()
         self.inverse_spacing = 1.0 / spacing

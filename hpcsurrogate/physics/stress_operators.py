@@ -13,19 +13,18 @@ They run inside solver loops, so each method is a handful of torch operations, a
 import torch
 from torch import Tensor
 
+from hpcsurrogate.physics.differences import (
+    central_difference,
+    centres_to_corners,
+    corners_to_centres,
+    faces_to_centres,
+    previous_value,
+    staggered_divergence,
+    staggered_gradient,
+)
 from hpcsurrogate.physics.grid import Grid
 
 X, Y = -2, -1
-
-
-def _next(field: Tensor, axis: int) -> Tensor:
-    """Value of the neighbour at index + 1."""
-    return torch.roll(field, -1, axis)
-
-
-def _previous(field: Tensor, axis: int) -> Tensor:
-    """Value of the neighbour at index - 1."""
-    return torch.roll(field, 1, axis)
 
 
 class StaggeredOperators:
@@ -55,43 +54,31 @@ class StaggeredOperators:
         du/dx + dv/dy is the divergence that the host's projection makes zero. Second order
         (tests/physics/test_stress_operators.py).
         """
-        u, v = velocity_bcxy.unbind(-3)
-        return (
-            (u - _previous(u, X)) / self.hx,
-            (_next(u, Y) - u) / self.hy,
-            (_next(v, X) - v) / self.hx,
-            (v - _previous(v, Y)) / self.hy,
-        )
+        return staggered_gradient(velocity_bcxy, self.hx, self.hy)
 
     def to_corner(self, centre_field: Tensor) -> Tensor:
         """Average the four centres around each corner; shape (..., nx, ny) in and out."""
-        pairs = centre_field + _next(centre_field, X)
-        return 0.25 * (pairs + _next(pairs, Y))
+        return centres_to_corners(centre_field)
 
     def to_centre(self, corner_field: Tensor) -> Tensor:
         """Average the four corners around each centre; shape (..., nx, ny) in and out."""
-        pairs = corner_field + _previous(corner_field, X)
-        return 0.25 * (pairs + _previous(pairs, Y))
+        return corners_to_centres(corner_field)
 
     def vector_to_centre(self, vector_bcxy: Tensor) -> Tensor:
         """Average both components from their faces to the centres; shape (..., 2, nx, ny) in and out."""
-        u, v = vector_bcxy.unbind(-3)
-        return torch.stack((0.5 * (u + _previous(u, X)), 0.5 * (v + _previous(v, Y))), -3)
+        return faces_to_centres(vector_bcxy)
 
     def gradient_of_centre(self, centre_field: Tensor) -> tuple[Tensor, Tensor]:
         """Return d/dx and d/dy, at centres, of a field at centres; shape (..., nx, ny) each."""
-        return (
-            (_next(centre_field, X) - _previous(centre_field, X)) / (2 * self.hx),
-            (_next(centre_field, Y) - _previous(centre_field, Y)) / (2 * self.hy),
-        )
+        return central_difference(centre_field, X, self.hx), central_difference(centre_field, Y, self.hy)
 
     def gradient_of_corner(self, corner_field: Tensor) -> tuple[Tensor, Tensor]:
         """Return d/dx and d/dy, at centres, of a field at corners; shape (..., nx, ny) each."""
-        x_difference = corner_field - _previous(corner_field, X)
-        y_difference = corner_field - _previous(corner_field, Y)
+        x_difference = corner_field - previous_value(corner_field, X)
+        y_difference = corner_field - previous_value(corner_field, Y)
         return (
-            (x_difference + _previous(x_difference, Y)) / (2 * self.hx),
-            (y_difference + _previous(y_difference, X)) / (2 * self.hy),
+            (x_difference + previous_value(x_difference, Y)) / (2 * self.hx),
+            (y_difference + previous_value(y_difference, X)) / (2 * self.hy),
         )
 
     def divergence(self, tau_xx: Tensor, tau_xy: Tensor, tau_yy: Tensor) -> Tensor:
@@ -111,13 +98,7 @@ class StaggeredOperators:
         Each component sums to zero to round-off; minus the adjoint of `velocity_gradient`
         (tests/physics/test_stress_operators.py).
         """
-        return torch.stack(
-            (
-                (_next(tau_xx, X) - tau_xx) / self.hx + (tau_xy - _previous(tau_xy, Y)) / self.hy,
-                (tau_xy - _previous(tau_xy, X)) / self.hx + (_next(tau_yy, Y) - tau_yy) / self.hy,
-            ),
-            -3,
-        )
+        return staggered_divergence(tau_xx, tau_xy, tau_yy, self.hx, self.hy)
 
 
 class SpectralOperators:

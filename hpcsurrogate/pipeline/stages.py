@@ -104,6 +104,13 @@ def _couple(experiment: Experiment, paths: RunPaths, world: World) -> None:
     run_couple(experiment, paths, world)
 
 
+def _certify(experiment: Experiment, paths: RunPaths, world: World) -> None:
+    from hpcsurrogate.export.certify import run_certify
+
+    if world.rank == 0:
+        run_certify(experiment, paths)
+
+
 def _report(experiment: Experiment, paths: RunPaths, world: World) -> None:
     from hpcsurrogate.report.stage import run_report
 
@@ -138,7 +145,13 @@ STAGES: tuple[Stage, ...] = (
         progress=("checkpoints", "metrics", "tensorboard"),
     ),
     Stage("evaluate", "score the closure on filtered fine data (a-priori)", (), ("evaluation",), _evaluate),
-    Stage("export", "write the TorchScript artifact", ("name", "export"), ("model", "model_manifest"), _export),
+    Stage(
+        "export",
+        "write the TorchScript artifact",
+        ("name", "export"),
+        ("model", "model_manifest", "model_card", "pointwise", "compiled", "exported_weights", "parity"),
+        _export,
+    ),
     Stage(
         "verify", "load the artifact in a fresh process and compare", (), ("verification",), _verify, fresh_process=True
     ),
@@ -148,6 +161,13 @@ STAGES: tuple[Stage, ...] = (
         ("couple",),
         ("coupling", "coupling_fields"),
         _couple,
+    ),
+    Stage(
+        "certify",
+        "write the artifact again with the verdict in its certificate",
+        (),
+        ("certified", "certified_manifest", "certified_card"),
+        _certify,
     ),
     Stage("report", "plots, tables and one HTML page with the verdict", (), ("figures", "report"), _report),
 )

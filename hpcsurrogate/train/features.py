@@ -10,6 +10,7 @@ from hpcsurrogate.core.config import Experiment
 from hpcsurrogate.data.catalogue import Catalogue
 from hpcsurrogate.models.cnn import PeriodicCnn
 from hpcsurrogate.models.features import patch_covariance
+from hpcsurrogate.models.tensor_basis import TensorBasisNet
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.train.phases import TrainingData
 
@@ -32,10 +33,14 @@ def mean_widths(catalogues: Sequence[Catalogue], realisations: Sequence[int]) ->
 def fit_features(module: nn.Module, experiment: Experiment, data: TrainingData, world: World) -> None:
     """Fit principal components and the scales of scalars, if the network has any; the same on every rank. Collective.
 
+    A network that works with a filter width gets that of the host's own filter.
+
     Raises
     ------
     ConfigError    if a scalar does not vary in the training data, or patches have fewer directions than components
     """
+    if isinstance(module, TensorBasisNet):
+        module.filter_width.fill_(data.filter_widths[0])
     if not isinstance(module, PeriodicCnn) or (module.patches is None and module.scalars is None):
         return
     with world.failing_together():

@@ -22,7 +22,7 @@ from hpcsurrogate.core.errors import ConfigError, ModelRefusedError
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.embed.artifact import load_artifact
-from hpcsurrogate.models.cnn import OF_THE_EXPERIMENT
+from hpcsurrogate.models.build import OF_THE_EXPERIMENT
 from hpcsurrogate.train.checkpoint_files import DamagedCheckpoint, read_folder
 
 log = get_logger("train")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+COMPILERS = {"gcc": "true", "g++": "true", "gfortran": "true", "cmake": "true"}
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "test_system.sh"
 
 
@@ -30,17 +31,26 @@ def check(tmp_path):
 
 
 def test_missing_packages_are_named_in_one_line(check):
-    done = check({"gcc": "true"})
+    done = check(COMPILERS)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "ask an administrator for: apt-get install strace slurm-wlm" in done.stderr
+    assert not any(compiler in done.stderr for compiler in COMPILERS)
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_a_missing_compiler_is_named(check, compiler):
+    others = {name: text for name, text in COMPILERS.items() if name != compiler}
+    done = check({**others, "sbatch": "true", "strace": "true"})
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert done.stderr.endswith(f"ask an administrator for: apt-get install {compiler}\n")
 
 
 def test_a_machine_that_forbids_tracing_is_told_apart(check):
-    done = check({"gcc": "true", "sbatch": "true", "strace": "exit 1"})
+    done = check({**COMPILERS, "sbatch": "true", "strace": "exit 1"})
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "strace may not trace here" in done.stderr
 
 
 def test_nothing_is_said_when_all_is_there(check):
-    done = check({"gcc": "true", "sbatch": "true", "strace": "true"})
+    done = check({**COMPILERS, "sbatch": "true", "strace": "true"})
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -8,6 +8,7 @@ from hpcsurrogate.core.config import Experiment
 from hpcsurrogate.core.metadata import (
     ArtifactMetadata,
     Certificate,
+    FallbackDescription,
     FieldPort,
     FilterDescription,
     HostDescription,
@@ -15,6 +16,7 @@ from hpcsurrogate.core.metadata import (
 )
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.data.record import run_simulate
+from hpcsurrogate.export.grid_closure import GridClosure
 from hpcsurrogate.export.script import artifact_bytes, script_module, write_artifact
 from hpcsurrogate.parallel.world import World
 
@@ -67,6 +69,8 @@ def recorded(tmp_path_factory) -> RunPaths:
 class Damping(nn.Module):
     """A closure with one number: it slows every velocity component down at `rate` [1/s]."""
 
+    reach = 0
+
     def __init__(self, rate: float):
         super().__init__()
         self.rate = nn.Parameter(torch.tensor(rate))
@@ -77,27 +81,30 @@ class Damping(nn.Module):
 
 @pytest.fixture(scope="session")
 def export_damping():
-    """Return export(path, experiment, rate): writes an artifact that damps."""
+    """Return export(path, experiment, rate, dtype): writes an artifact that damps."""
 
-    def export(path, experiment: Experiment, rate: float) -> None:
+    def export(path, experiment: Experiment, rate: float, dtype: torch.dtype = torch.float32) -> None:
         port = {"components": ("x", "y"), "layout": "staggered"}
         metadata = ArtifactMetadata(
             name="damping",
             kind="grid",
             inputs=(FieldPort(field="velocity", unit="m/s", **port),),
             outputs=(FieldPort(field="commutator", unit="m/s^2", **port),),
-            dtype="float32",
+            dtype=str(dtype).removeprefix("torch."),
             filter=FilterDescription(kind="face_average", width=0.1),
             host=HostDescription(kind="finite_volume", order=2, grid_spacing=(0.1, 0.1), time_step=0.05),
             validity=ValidityRange(velocity_magnitude=(0.0, 1.0), gradient_magnitude=(0.0, 1.0)),
+            halo=2,
+            fallback=FallbackDescription(kind="smagorinsky", constant=0.17, width=0.1),
             training_data_digest="0" * 64,
             config_digest="0" * 64,
             provenance={},
             certificate=Certificate(residuals={}, a_priori={}),
         )
-        module = Damping(rate)
-        velocity = torch.randn(1, 2, *experiment.host.grid, generator=torch.Generator().manual_seed(0))
+        module = GridClosure(Damping(rate), metadata.fallback, metadata.validity, "staggered", (0.1, 0.1)).to(dtype)
+        generator = torch.Generator().manual_seed(0)
+        velocity = torch.randn(1, 2, *experiment.host.grid, generator=generator, dtype=dtype)
         with torch.no_grad():
-            write_artifact(path, artifact_bytes(script_module(module), metadata, velocity, module(velocity)))
+            write_artifact(path, artifact_bytes(script_module(module), metadata, [velocity], module(velocity)))
 
     return export

@@ -1,6 +1,7 @@
 """The list of runs: roles, time steps, ladder."""
 
 import pytest
+import torch
 
 from hpcsurrogate.core.errors import ConfigError
 from hpcsurrogate.core.paths import RunPaths
@@ -72,3 +73,14 @@ def test_delta_of_a_closure_is_the_width_of_the_filter(make_experiment, tmp_path
         entry = make_entries(plan.experiment, 0.1)[-1]
         host = make_host(entry.host, plan.experiment.flow)
         assert build_closure(plan, entry, host).delta == pytest.approx(cells * host.grid.spacing[0])
+
+
+def test_an_artifact_of_double_precision_serves_a_host_of_single_precision(make_experiment, export_damping, tmp_path):
+    learned = {"name": "learned", "closure": {"kind": "learned"}}
+    experiment, paths = make_experiment(couple={"contenders": (learned,)}), RunPaths(tmp_path)
+    export_damping(paths.model, experiment, 0.5, torch.float64)
+    entry = next(entry for entry in make_entries(experiment, 0.1) if entry.name == "learned")
+    host = make_host(entry.host, experiment.flow)
+    velocity = torch.ones(1, 2, *host.grid.shape)
+    acceleration = build_closure(Plan(experiment, paths), entry, host)(velocity)
+    assert acceleration.dtype == torch.float32 and torch.equal(acceleration, -0.5 * velocity)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from hpcsurrogate.core.atomic import sha256_file
 from hpcsurrogate.core.errors import ConfigError, DataError
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.couple.stage import run_couple
@@ -36,13 +37,22 @@ def beside(recorded: RunPaths, tmp_path) -> RunPaths:
 
 
 @pytest.fixture(scope="module")
-def finished(recorded, tmp_path_factory, make_experiment, export_damping):
+def finished_paths(recorded, tmp_path_factory, make_experiment, export_damping):
     """A comparison in which the learned closure brakes the flow to a stop."""
     paths = beside(recorded, tmp_path_factory.mktemp("finished"))
     experiment = make_experiment(couple={"contenders": CONTENDERS, "ladder": (24, 32), "correlation": 0.99})
     export_damping(paths.model, experiment, 2.0)
     run_couple(experiment, paths, World())
-    return json.loads(paths.coupling.read_text()), np.load(paths.coupling_fields)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def finished(finished_paths):
+    return json.loads(finished_paths.coupling.read_text()), np.load(finished_paths.coupling_fields)
+
+
+def test_it_names_the_file_that_ran(finished_paths, finished):
+    assert finished[0]["artifact"] == sha256_file(finished_paths.model)
 
 
 def test_stage_writes_a_complete_comparison(finished):

@@ -8,15 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from hpcsurrogate.core.metadata import ArtifactMetadata
+from hpcsurrogate.export.grid_closure import GridClosure
 from hpcsurrogate.export.script import artifact_bytes, script_module, write_artifact
 
 FIELD = {"unit": "m/s", "components": ["x", "y"], "layout": "staggered", "axes": "bcxy"}
 METADATA = {
-    "schema_version": 1, "name": "laplacian", "kind": "grid", "dtype": "float32",
+    "schema_version": 2, "name": "laplacian", "kind": "grid", "dtype": "float32",
     "inputs": [FIELD | {"field": "velocity"}], "outputs": [FIELD | {"field": "commutator", "unit": "m/s^2"}],
     "filter": {"kind": "face_average", "width": 0.1},
     "host": {"kind": "finite_volume", "order": 2, "grid_spacing": [0.1, 0.1], "time_step": 0.01},
     "validity": {"velocity_magnitude": [0.0, 1.0], "gradient_magnitude": [0.0, 1.0]},
+    "halo": 2, "fallback": {"kind": "smagorinsky", "constant": 0.17, "width": 0.1},
     "training_data_digest": "0" * 64, "config_digest": "0" * 64, "provenance": {},
     "certificate": {"residuals": {}, "a_priori": {}, "a_posteriori": "unverified"},
 }  # fmt: skip
@@ -24,6 +26,8 @@ METADATA = {
 
 class Laplacian(nn.Module):
     """Acceleration = viscosity times the five-point sum of differences."""
+
+    reach = 1
 
     def __init__(self):
         super().__init__()
@@ -35,13 +39,13 @@ class Laplacian(nn.Module):
 
 
 @pytest.fixture
-def laplacian() -> nn.Module:
-    return Laplacian()
+def metadata() -> ArtifactMetadata:
+    return ArtifactMetadata.from_json(json.dumps(METADATA))
 
 
 @pytest.fixture
-def metadata() -> ArtifactMetadata:
-    return ArtifactMetadata.from_json(json.dumps(METADATA))
+def laplacian(metadata) -> GridClosure:
+    return GridClosure(Laplacian(), metadata.fallback, metadata.validity, "staggered", (0.1, 0.1))
 
 
 @pytest.fixture
@@ -54,5 +58,5 @@ def artifact_path(tmp_path, laplacian, metadata, golden_input) -> Path:
     path = tmp_path / "model.pt"
     with torch.no_grad():
         golden_output = laplacian(golden_input)
-    write_artifact(path, artifact_bytes(script_module(laplacian), metadata, golden_input, golden_output))
+    write_artifact(path, artifact_bytes(script_module(laplacian), metadata, [golden_input], golden_output))
     return path

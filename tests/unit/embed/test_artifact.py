@@ -12,35 +12,32 @@ import torch
 from torch import Tensor, nn
 
 from hpcsurrogate.core.errors import DataError, ModelRefusedError, ShapeError
-from hpcsurrogate.embed.artifact import GOLDEN_ENTRY, METADATA_ENTRY, WEIGHTS_ENTRY, load_artifact, manifest_path
+from hpcsurrogate.embed.archive import read_entries
+from hpcsurrogate.embed.artifact import METADATA_ENTRY, load_artifact, manifest_path
 from hpcsurrogate.embed.torchscript import quiet_torchscript
+from hpcsurrogate.export.archive_file import pack
 from hpcsurrogate.export.script import artifact_bytes, script_module, write_artifact
 
 
-class RunsAtLoad(nn.Module):
-    """A module whose archive carries code that torch runs while loading."""
-
-    def __init__(self):
-        super().__init__()
-        self.factor = 1.0
+class Bare(nn.Module):
+    """A network that nobody has wrapped for hosts."""
 
     def forward(self, velocity: Tensor) -> Tensor:
-        return self.factor * velocity
-
-    @torch.jit.export
-    def __getstate__(self):
-        return (self.factor, self.training)
-
-    @torch.jit.export
-    def __setstate__(self, state: tuple[float, bool]):
-        self.factor = state[0] + 1.0
-        self.training = state[1]
+        return torch.tanh(velocity)
 
 
 def save_scripted(module, extra_files) -> bytes:
     buffer = io.BytesIO()
     with quiet_torchscript():
-        torch.jit.save(torch.jit.script(module), buffer, _extra_files=extra_files)
+        torch.jit.save(script_module(module), buffer, _extra_files=extra_files)
+    return pack(buffer.getvalue())
+
+
+def zip_of(entries) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, entry in entries.items():
+            archive.writestr(f"archive/{name}", entry)
     return buffer.getvalue()
 
 
@@ -74,6 +71,20 @@ def test_wrong_dtype_is_refused(artifact_path):
 def test_missing_file(tmp_path):
     with pytest.raises(DataError, match="missing"):
         load_artifact(tmp_path / "none.pt")
+
+
+def test_a_path_that_no_file_can_have_is_a_missing_file(artifact_path):
+    with pytest.raises(DataError, match="missing"):
+        load_artifact(artifact_path / "model.pt")
+
+
+def test_a_folder_in_place_of_a_file_is_named(artifact_path, tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        load_artifact(tmp_path)
+    manifest_path(artifact_path).unlink()
+    manifest_path(artifact_path).mkdir()
+    with pytest.raises(DataError, match="sha256: cannot be read"):
+        load_artifact(artifact_path)
 
 
 def test_missing_manifest_is_refused_with_remedy(artifact_path):
@@ -116,13 +127,15 @@ def test_archive_without_network_is_refused(artifact_path):
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("archive/readme", "nothing")
     write_artifact(artifact_path, buffer.getvalue())
-    with pytest.raises(ModelRefusedError, match="cannot load"):
+    with pytest.raises(ModelRefusedError, match="no TorchScript archive"):
         load_artifact(artifact_path)
 
 
-def test_code_that_runs_at_load_is_refused(artifact_path):
-    write_artifact(artifact_path, save_scripted(RunsAtLoad(), {}))
-    with pytest.raises(ModelRefusedError, match="__setstate__"):
+def test_archive_whose_network_torch_cannot_read_is_refused(artifact_path):
+    entries = read_entries(artifact_path.read_bytes(), artifact_path)
+    del entries["constants.pkl"]
+    write_artifact(artifact_path, pack(zip_of(entries)))
+    with pytest.raises(ModelRefusedError, match="torch cannot load it"):
         load_artifact(artifact_path)
 
 
@@ -133,24 +146,49 @@ def test_missing_metadata_is_refused(artifact_path, laplacian):
 
 
 def test_unknown_schema_is_refused(artifact_path, laplacian, metadata):
-    text = metadata.to_json().replace('"schema_version": 1', '"schema_version": 99')
+    text = metadata.to_json().replace('"schema_version": 2', '"schema_version": 99')
     write_artifact(artifact_path, save_scripted(laplacian, {METADATA_ENTRY: text}))
     with pytest.raises(ModelRefusedError, match="schema_version"):
         load_artifact(artifact_path)
 
 
-@pytest.mark.parametrize("golden, reason", [(b"", "holds no"), (b"garbage", "damaged")])
+def test_network_without_guard_is_refused(artifact_path, metadata):
+    write_artifact(artifact_path, artifact_bytes(script_module(Bare()), metadata, [], torch.zeros(1)))
+    with pytest.raises(ModelRefusedError, match="has no `guarded`"):
+        load_artifact(artifact_path)
+
+
+def test_table_that_differs_from_the_metadata_is_refused(artifact_path, laplacian, metadata, golden_input, monkeypatch):
+    """A host reads the table and the person the metadata: they must be told the same."""
+    monkeypatch.setattr(type(metadata), "facts", lambda self: {"filter_width": "0.2"})
+    write_artifact(artifact_path, artifact_bytes(script_module(laplacian), metadata, [golden_input], golden_input))
+    monkeypatch.undo()
+    with pytest.raises(ModelRefusedError, match="`facts` and hpcsurrogate.json differ"):
+        load_artifact(artifact_path)
+
+
+@pytest.mark.parametrize(
+    "golden, reason",
+    [([], "0 golden vectors"), ([torch.zeros(1, 3, 8, 8)] * 2, r"golden velocity is .*\(1, 3, 8, 8\)")],
+)
 def test_missing_or_damaged_golden_vectors_are_refused(artifact_path, laplacian, metadata, golden, reason):
-    write_artifact(artifact_path, save_scripted(laplacian, {METADATA_ENTRY: metadata.to_json(), GOLDEN_ENTRY: golden}))
+    scripted = script_module(laplacian)
+    scripted.facts, scripted.golden = metadata.facts(), golden
+    buffer = io.BytesIO()
+    with quiet_torchscript():
+        torch.jit.save(scripted, buffer, _extra_files={METADATA_ENTRY: metadata.to_json()})
+    write_artifact(artifact_path, pack(buffer.getvalue()))
     with pytest.raises(ModelRefusedError, match=reason):
         load_artifact(artifact_path)
 
 
-def test_damaged_weights_are_refused_and_none_are_an_empty_dictionary(artifact_path, laplacian, metadata, golden_input):
+def test_damaged_weights_are_refused_and_none_are_an_empty_dictionary(
+    artifact_path, laplacian, metadata, golden_input, monkeypatch
+):
     assert load_artifact(artifact_path).weights == {}
-    golden = safetensors.torch.save({"input": golden_input, "output": laplacian(golden_input).detach()})
-    entries = {METADATA_ENTRY: metadata.to_json(), GOLDEN_ENTRY: golden, WEIGHTS_ENTRY: b"garbage"}
-    write_artifact(artifact_path, save_scripted(laplacian, entries))
+    monkeypatch.setattr(safetensors.torch, "save", lambda weights: b"garbage")
+    content = artifact_bytes(script_module(laplacian), metadata, [golden_input], laplacian(golden_input), {})
+    write_artifact(artifact_path, content)
     with pytest.raises(ModelRefusedError, match="weights.safetensors is damaged"):
         load_artifact(artifact_path)
 
@@ -161,14 +199,14 @@ def test_damaged_weights_are_refused_and_none_are_an_empty_dictionary(artifact_p
 def test_output_other_than_golden_is_refused(artifact_path, laplacian, metadata, golden_input, change):
     with torch.no_grad():
         golden_output = change(laplacian(golden_input))
-    write_artifact(artifact_path, artifact_bytes(script_module(laplacian), metadata, golden_input, golden_output))
+    write_artifact(artifact_path, artifact_bytes(script_module(laplacian), metadata, [golden_input], golden_output))
     with pytest.raises(ModelRefusedError, match="golden"):
         load_artifact(artifact_path)
 
 
 def test_golden_vectors_of_another_precision_are_refused(artifact_path, laplacian, metadata, golden_input):
     golden = golden_input.double()
-    write_artifact(artifact_path, artifact_bytes(script_module(laplacian), metadata, golden, golden.clone()))
+    write_artifact(artifact_path, artifact_bytes(script_module(laplacian), metadata, [golden], golden.clone()))
     with pytest.raises(ModelRefusedError, match="float64"):
         load_artifact(artifact_path)
 

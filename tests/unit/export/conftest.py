@@ -19,6 +19,8 @@ NUM_SNAPSHOTS = 3
 class EddyViscosity(nn.Module):
     """Sum over directions of differences of (C h)^2 |du| du, on each component alone: nonlinear, with two weights."""
 
+    reach = 1
+
     def __init__(self, constant: float = 0.2):
         super().__init__()
         self.constant = nn.Parameter(torch.tensor(constant))
@@ -69,9 +71,8 @@ def paths(tmp_path, experiment) -> RunPaths:
                 shard.append({"velocity": snapshot})
         records.append(catalogue_shard(path))
     Catalogue.from_shards(paths.prepared, records).write()
-    write_json_atomic(
-        paths.evaluation, {"target": "commutator", "closures": [{"name": "learned", "correlation_force": 0.8}]}
-    )
+    learned = {"name": "learned", "correlation_force": 0.8, "relative_error_force": 0.6}
+    write_json_atomic(paths.evaluation, {"target": "commutator", "closures": [learned]})
     return paths
 
 

@@ -7,16 +7,29 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hpcsurrogate.core.atomic import write_json_atomic
+from hpcsurrogate.core.config import Experiment, Smagorinsky
 from hpcsurrogate.core.errors import DataError, ModelRefusedError
 from hpcsurrogate.data.catalogue import Catalogue
 from hpcsurrogate.embed.artifact import load_artifact, manifest_path
 from hpcsurrogate.export.script import parity, script_module
 from hpcsurrogate.export.stage import run_export
+from hpcsurrogate.physics.closures import make_classical
+from hpcsurrogate.physics.hosts import make_host
+
+
+def set_export(experiment, **settings):
+    return Experiment.model_validate(experiment.model_dump() | {"export": settings})
 
 
 def weights_in(path) -> dict[str, bytes]:
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist() if name.split("/")[1] == "constants"}
+
+
+def prepared_velocity(paths, realisation) -> Tensor:
+    with Catalogue.read(paths.prepared).open(realisation) as shard:
+        return torch.from_numpy(shard.read("velocity"))
 
 
 def validation_snapshot(paths) -> Tensor:
@@ -31,8 +44,8 @@ def test_exported_file_is_the_network(experiment, paths, trained):
     with torch.no_grad():
         # Frozen without changes to the arithmetic: equal to the last bit.
         assert torch.equal(artifact(velocity), trained(velocity))
-        assert torch.equal(artifact.golden_output, trained(artifact.golden_input))
-    assert torch.equal(artifact.golden_input, validation_snapshot(paths))
+        assert torch.equal(artifact.golden_output, trained(artifact.golden_inputs[0]))
+    assert torch.equal(artifact.golden_inputs[0], validation_snapshot(paths))
 
 
 def test_exported_file_holds_the_weights_by_name(experiment, paths, trained):
@@ -74,6 +87,57 @@ def test_validity_is_that_of_the_training_split(experiment, paths, trained):
     assert 0 < validity.gradient_magnitude[0] < validity.gradient_magnitude[1]
 
 
+def test_no_training_data_are_outside_the_range(experiment, paths, trained):
+    """Not even the cells that set it: what was trained on must never fall back."""
+    run_export(experiment, paths)
+    artifact = load_artifact(paths.model)
+    for realisation in experiment.prepare.split.train:
+        velocity = prepared_velocity(paths, realisation)
+        output, counts = artifact.guarded(velocity)
+        assert counts == (0, 0, 0) and torch.equal(output, artifact(velocity))
+    assert artifact.guarded(2 * velocity)[1].outside > 0
+
+
+def test_float64_is_the_network_in_float64_and_its_weights_stay_as_trained(experiment, paths, trained):
+    wanted = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
+    run_export(set_export(experiment, dtype="float64"), paths)
+    artifact = load_artifact(paths.model)
+    velocity = torch.randn(2, 2, 16, 16, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    assert artifact.metadata.dtype == "float64"
+    assert artifact.golden_output.dtype == artifact(velocity).dtype == torch.float64
+    assert artifact.golden_inputs[0].dtype == torch.float64 and artifact.guarded(velocity)[0].dtype == torch.float64
+    reference = type(trained)().double()
+    reference.load_state_dict(wanted)
+    assert torch.equal(artifact(velocity), reference(velocity))
+    assert all(torch.equal(artifact.weights[name], tensor) for name, tensor in wanted.items())
+    assert all(artifact.weights[name].dtype == torch.float32 for name in wanted)
+
+
+def test_metadata_name_the_fallback_and_the_halo(experiment, paths, trained):
+    run_export(set_export(experiment, fallback={"kind": "smagorinsky", "constant": 0.3}), paths)
+    artifact = load_artifact(paths.model)
+    spacing = experiment.flow.domain[0] / 16
+    assert artifact.metadata.fallback.constant == 0.3
+    assert artifact.metadata.fallback.width == pytest.approx(spacing)
+    assert artifact.metadata.halo == 2  # of a network that reaches one cell
+    host = make_host(experiment.host, experiment.flow)
+    closure = make_classical(Smagorinsky(kind="smagorinsky", constant=0.3), host)
+    velocity = prepared_velocity(paths, 0)
+    torch.testing.assert_close(artifact.classical(velocity), closure(velocity))
+
+
+def test_certificate_holds_the_learned_score_and_the_best_classical_one(experiment, paths, trained):
+    closures = [
+        {"name": name, "relative_error_force": error}
+        for name, error in (("learned", 0.4), ("none", 0.1), ("leith", 0.9), ("smagorinsky", 0.7), ("gradient 2", 0.8))
+    ]
+    write_json_atomic(paths.evaluation, {"target": "commutator", "closures": closures})
+    run_export(experiment, paths)
+    scores = load_artifact(paths.model).metadata.certificate.a_priori
+    assert scores["learned"] == closures[0] and scores["best_classical"] == closures[3]
+    assert scores["closures"] == closures
+
+
 def test_same_weights_give_the_same_network(experiment, paths, trained):
     run_export(experiment, paths)
     first = weights_in(paths.model)
@@ -95,8 +159,10 @@ def test_failure_leaves_the_old_artifact(experiment, paths, trained):
     assert (paths.model.read_bytes(), manifest_path(paths.model).read_bytes()) == before
     assert sorted(path.name for path in paths.run_dir.iterdir()) == [
         "evaluate.json",
+        "model.md",
         "model.pt",
         "model.pt.sha256",
+        "parity.json",
         "prepared",
     ]
 

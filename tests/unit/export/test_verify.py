@@ -6,7 +6,7 @@ import torch
 from hpcsurrogate.core.atomic import read_json, sha256_file
 from hpcsurrogate.core.errors import DataError, ModelRefusedError
 from hpcsurrogate.embed.artifact import load_artifact, manifest_path
-from hpcsurrogate.export.script import artifact_bytes, script_module, write_artifact
+from hpcsurrogate.export.script import artifact_bytes, write_artifact
 from hpcsurrogate.export.stage import run_export, run_verify, verify_artifact
 
 
@@ -55,14 +55,14 @@ def test_false_certificate_is_refused(exported, trained, change, reason):
     certificate = artifact.metadata.certificate
     false = certificate.model_copy(update={"residuals": change(certificate.residuals)})
     metadata = artifact.metadata.model_copy(update={"certificate": false})
-    content = artifact_bytes(script_module(trained), metadata, artifact.golden_input, artifact.golden_output)
+    content = artifact_bytes(artifact.module, metadata, artifact.golden_inputs, artifact.golden_output)
     write_artifact(exported, content)
     with pytest.raises(ModelRefusedError, match=reason):
         verify_artifact(exported)
 
 
 def test_loader_without_checksum_would_not_pass(exported, monkeypatch):
-    monkeypatch.setattr("hpcsurrogate.embed.artifact._read_checked", lambda path: exported.read_bytes())
+    monkeypatch.setattr("hpcsurrogate.embed.artifact.read_checked", lambda path: exported.read_bytes())
     with pytest.raises(ModelRefusedError, match="not being checked"):
         verify_artifact(exported)
 

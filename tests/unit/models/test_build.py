@@ -8,16 +8,26 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from hpcsurrogate.core.config import CnnModel, Experiment, FiniteVolumeHost, Flow, QuadraticStencilModel, SpectralHost
+from hpcsurrogate.core.config import (
+    CnnModel,
+    Experiment,
+    FiniteVolumeHost,
+    Flow,
+    QuadraticStencilModel,
+    SpectralHost,
+    TensorBasisModel,
+)
 from hpcsurrogate.core.errors import ConfigError, DataError, ModelRefusedError
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.models.build import build_model, load_weights
 from hpcsurrogate.models.cnn import PeriodicCnn
 from hpcsurrogate.models.quadratic_stencil import QuadraticStencilNet
+from hpcsurrogate.models.tensor_basis import TensorBasisNet
 
 FLOW = Flow(viscosity=0.01)
 STENCIL = QuadraticStencilModel(kind="quadratic_stencil", channels=2)
 CNN = CnnModel(kind="cnn", channels=4, hidden_layers=1, kernel_size=3)
+TENSORS = TensorBasisModel(kind="tensor_basis", channels=4, hidden_layers=1)
 STAGGERED = FiniteVolumeHost(kind="finite_volume", grid=(16, 16), time_step=0.01)
 SPECTRAL = SpectralHost(kind="spectral", grid=(16, 16), time_step=0.01)
 SCALES = SimpleNamespace(velocity_rms=2.0, commutator_rms=0.25)
@@ -41,7 +51,15 @@ def experiment_with(model):
     )
 
 
-@pytest.mark.parametrize("model, host, kind", [(STENCIL, STAGGERED, QuadraticStencilNet), (CNN, SPECTRAL, PeriodicCnn)])
+@pytest.mark.parametrize(
+    "model, host, kind",
+    [
+        (STENCIL, STAGGERED, QuadraticStencilNet),
+        (CNN, SPECTRAL, PeriodicCnn),
+        (TENSORS, STAGGERED, TensorBasisNet),
+        (TENSORS, SPECTRAL, TensorBasisNet),
+    ],
+)
 def test_the_network_of_the_file_is_built(model, host, kind):
     module = build_model(model, host, FLOW, SCALES)
     assert isinstance(module, kind)
@@ -61,6 +79,14 @@ def test_sizes_and_spacing_come_from_the_file():
     assert [tuple(layer.weight.shape) for layer in cnn.layers] == [(7, 2, 5, 5), (7, 7, 5, 5), (2, 7, 5, 5)]
 
 
+def test_the_tensor_basis_takes_layout_and_spacing_of_the_host():
+    flow = Flow(viscosity=0.01, domain=(2.0, 4.0))
+    for host, staggered in ((STAGGERED, True), (SPECTRAL, False)):
+        module = build_model(TENSORS.model_copy(update={"hidden_layers": 3}), host, flow, None)
+        assert (module.spacing_x, module.spacing_y, module.staggered) == (0.125, 0.25, staggered)
+        assert [tuple(layer.weight.shape) for layer in module.stress.layers] == [(4, 2), (4, 4), (4, 4), (2, 4)]
+
+
 def test_scales_of_the_training_data_enter_the_cnn():
     module = build_model(CNN, STAGGERED, FLOW, SCALES)
     assert (module.velocity_scale.item(), module.force_scale.item()) == (2.0, 0.25)
@@ -78,7 +104,7 @@ def paths(tmp_path):
     return RunPaths(tmp_path)
 
 
-@pytest.mark.parametrize("model", [STENCIL, CNN])
+@pytest.mark.parametrize("model", [STENCIL, CNN, TENSORS])
 def test_weights_come_back_ready_to_use(model, paths):
     torch.manual_seed(1)
     trained = build_model(model, STAGGERED, FLOW, SCALES)

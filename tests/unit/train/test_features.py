@@ -18,10 +18,10 @@ from hpcsurrogate.data.catalogue import Catalogue
 from hpcsurrogate.data.prepare import run_prepare
 from hpcsurrogate.embed.torchscript import quiet_torchscript
 from hpcsurrogate.export.stage import run_export
-from hpcsurrogate.models.build import load_weights
+from hpcsurrogate.models.build import build_model, load_weights
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.train import losses, phases
-from hpcsurrogate.train.features import mean_widths
+from hpcsurrogate.train.features import fit_features, mean_widths
 from hpcsurrogate.train.stage import run_train
 
 WIDTH = 2 * math.pi / 16  # the host's cell [m]; the other filter is twice as wide
@@ -154,6 +154,14 @@ def test_mean_widths_are_geometric_means_of_every_realisation_of_every_catalogue
 
     catalogues = [catalogue((0.1, 0.4), (0.3, 0.3)), catalogue((1.0, 2.0, 4.0), (5.0, 5.0, 5.0))]
     np.testing.assert_allclose(mean_widths(catalogues, (1, 0)), [0.3, 0.2, 5.0, 2.0], rtol=1e-12)
+
+
+def test_a_tensor_basis_works_at_the_width_of_the_hosts_own_filter(make_run):
+    experiment, _ = make_run(model={"kind": "tensor_basis"})
+    module = build_model(experiment.train.model, experiment.host, experiment.flow, None)
+    assert module.filter_width.item() == pytest.approx(WIDTH)  # until it is told
+    fit_features(module, experiment, SimpleNamespace(filter_widths=np.array([0.7, 1.4])), World())
+    assert module.filter_width.item() == pytest.approx(0.7)
 
 
 def test_a_width_that_is_the_same_everywhere_is_refused(make_run):

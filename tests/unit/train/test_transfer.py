@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save, save_file
 from hpcsurrogate.core.config import CnnModel, FiniteVolumeHost, Flow, QuadraticStencilModel, Transfer
 from hpcsurrogate.core.errors import ConfigError, ModelRefusedError
 from hpcsurrogate.core.metadata import ArtifactMetadata
+from hpcsurrogate.export.grid_closure import GridClosure
 from hpcsurrogate.export.script import artifact_bytes, script_module, write_artifact
 from hpcsurrogate.models.build import build_model
 from hpcsurrogate.models.features import patch_covariance
@@ -21,11 +22,12 @@ HOST = FiniteVolumeHost(kind="finite_volume", grid=(16, 16), time_step=0.01)
 CNN = {"kind": "cnn", "channels": 4, "hidden_layers": 2, "kernel_size": 3}
 FIELD = {"unit": "m/s", "components": ["x", "y"], "layout": "staggered", "axes": "bcxy"}
 METADATA = {
-    "schema_version": 1, "name": "source", "kind": "grid", "dtype": "float32",
+    "schema_version": 2, "name": "source", "kind": "grid", "dtype": "float32",
     "inputs": [FIELD | {"field": "velocity"}], "outputs": [FIELD | {"field": "commutator", "unit": "m/s^2"}],
     "filter": {"kind": "face_average", "width": 0.1},
     "host": {"kind": "finite_volume", "order": 2, "grid_spacing": [0.1, 0.1], "time_step": 0.01},
     "validity": {"velocity_magnitude": [0.0, 1.0], "gradient_magnitude": [0.0, 1.0]},
+    "halo": None, "fallback": {"kind": "smagorinsky", "constant": 0.17, "width": 0.1},
     "training_data_digest": "0" * 64, "config_digest": "0" * 64, "provenance": {},
     "certificate": {"residuals": {}, "a_priori": {}, "a_posteriori": "unverified"},
 }  # fmt: skip
@@ -65,14 +67,15 @@ def write_checkpoint(module, folder):
     return step
 
 
-def write_model(module, folder):
+def write_model(module, folder, weights=True):
     module.eval()
-    with torch.no_grad():
-        golden = velocity()[:1], module(velocity()[:1])
+    golden_input = velocity()[:1]
     metadata = ArtifactMetadata.from_json(json.dumps(METADATA))
-    write_artifact(
-        folder / "model.pt", artifact_bytes(script_module(module), metadata, *golden, weights=module.state_dict())
-    )
+    closure = script_module(GridClosure(module, metadata.fallback, metadata.validity, "staggered", (0.1, 0.1)))
+    with torch.no_grad():
+        golden_output = closure(golden_input)
+    content = artifact_bytes(closure, metadata, [golden_input], golden_output, module.state_dict() if weights else None)
+    write_artifact(folder / "model.pt", content)
     return folder / "model.pt"
 
 
@@ -182,11 +185,7 @@ def test_weights_that_are_not_finite_or_no_safetensors_are_refused(source, tmp_p
 
 
 def test_an_artifact_without_names_is_refused(source, tmp_path):
-    module = source.eval()
-    with torch.no_grad():
-        golden = velocity()[:1], module(velocity()[:1])
-    metadata = ArtifactMetadata.from_json(json.dumps(METADATA))
-    write_artifact(tmp_path / "model.pt", artifact_bytes(script_module(module), metadata, *golden))
+    write_model(source, tmp_path, weights=False)
     with pytest.raises(ModelRefusedError, match="no weights by name"):
         initialise(network(seed=2), Transfer(path=str(tmp_path / "model.pt")))
 

@@ -1,0 +1,239 @@
+"""What an artifact is and what was measured on it, for people: the card beside the file, and the text of `inspect`."""
+
+import hashlib
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpcsurrogate.core.fields import FIELDS
+from hpcsurrogate.core.metadata import ArtifactMetadata, FieldPort
+from hpcsurrogate.embed.archive import check_archive, read_entries
+from hpcsurrogate.embed.artifact import metadata_of, read_checked
+from hpcsurrogate.embed.card_use import usage
+
+WIDTH = 100  # columns of a terminal
+COMPILED = ".pt2"
+NATIVE = "It holds native code, which nobody can check before it runs: ask for it with the option `allow_compiled`."
+# A residual that is no more than round-off makes of an exact property, in the type of the network.
+ROUND_OFF = {"float32": 1e-4, "float64": 1e-10}
+NEARLY = 0.05
+
+PROPERTIES = {
+    "galilean_invariance": "a constant velocity added to the flow changes nothing",
+    "uniform_flow": "no stress in a uniform flow",
+    "momentum": "momentum is only moved about",
+    "reflection_x": "mirrored flow along x, mirrored answer",
+    "reflection_y": "mirrored flow along y, mirrored answer",
+    "transposition": "x and y exchanged, so is the answer",
+    "rotation_90": "flow turned by 90 degrees, answer turned",
+    "rotation": "frame turned by any angle, stress turned",
+    "reflection": "frame mirrored, stress mirrored",
+    "trace": "the stress is deviatoric",
+    "change_of_units": "other units of length and time, the same answer",
+}
+SCORES = {
+    "relative_error_force": "error of the force",
+    "correlation_force": "correlation of the force",
+    "relative_error_sgs_force": "error of the SGS force",
+    "relative_error_stress": "error of the stress",
+    "correlation_stress": "correlation of the stress",
+    "backscatter_fraction": "share of backscatter",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the card: sentences, a table whose first row is its head, or lines of code by language."""
+
+    title: str
+    sentences: tuple[str, ...] = ()
+    table: tuple[tuple[str, ...], ...] = ()
+    code: dict[str, str] = field(default_factory=dict)
+
+
+def card(metadata: ArtifactMetadata, sha256: str, name: str) -> str:
+    """Return the card of an artifact in Markdown.
+
+    Parameters
+    ----------
+    metadata : ArtifactMetadata
+    sha256 : str    of the whole file
+    name : str      of the file, such as `model.pt`
+
+    Notes
+    -----
+    Holds every number of the certificate (tests/unit/embed/test_card.py).
+    """
+    parts = [f"# {metadata.name}: {name}"]
+    for section in sections(metadata, sha256, name):
+        parts += [f"## {section.title}", *section.sentences]
+        if section.table:
+            head, *rows = section.table
+            lines = [head, ("---",) * len(head), *rows]
+            parts.append(
+                "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+            )
+        parts += [f"```{language}\n{lines}\n```" for language, lines in section.code.items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def inspect_artifact(path: str | Path) -> str:
+    """Return the same for a terminal, after the checks that need no network: checksum, entries, code and metadata.
+
+    Raises
+    ------
+    DataError            if the file is missing
+    ModelRefusedError    if one of these checks fails (tests/unit/embed/test_card.py)
+    """
+    path = Path(path)
+    content = read_checked(path)
+    # Of compiled code nothing but the metadata is read: it cannot be checked, and is not run.
+    entries = read_entries(content, path, known=None) if path.suffix == COMPILED else check_archive(content, path)
+    metadata = metadata_of(entries, path)
+    lines = [f"{metadata.name}: {path.name}"]
+    for section in sections(metadata, hashlib.sha256(content).hexdigest(), path.name):
+        lines += ["", section.title.upper()]
+        for sentence in section.sentences:
+            lines += textwrap.wrap(sentence.replace("`", ""), WIDTH, initial_indent="  ", subsequent_indent="  ")
+        lines += _columns(section.table)
+        for language, code in section.code.items():
+            lines += [f"  {language}", *(f"    {line}" for line in code.splitlines())]
+    return "\n".join(lines) + "\n"
+
+
+def sections(metadata: ArtifactMetadata, sha256: str, name: str) -> list[Section]:
+    """Return all parts of the card in their order."""
+    return [
+        _what(metadata),
+        _host(metadata),
+        _range(metadata),
+        _exact(metadata),
+        _a_priori(metadata.certificate.a_priori),
+        _a_posteriori(metadata.certificate.a_posteriori),
+        _provenance(metadata, sha256),
+        Section("Use", (NATIVE,) if name.endswith(COMPILED) else (), code=usage(metadata, name)),
+    ]
+
+
+def _what(metadata: ArtifactMetadata) -> Section:
+    kind = {"grid": "a whole periodic field in and out", "pointwise": "cells in and out, each by itself"}[metadata.kind]
+    rows = [("", "field", "unit", "components", "points", "axes")]
+    rows += [_port_row("input", port) for port in metadata.inputs]
+    rows += [_port_row("output", port) for port in metadata.outputs]
+    sentence = f"A learned closure of kind `{metadata.kind}`: {kind}, in {metadata.dtype}."
+    meaning = " ".join(f"{port.field}: {FIELDS[port.field].description}." for port in metadata.outputs)
+    return Section("What it is", (sentence, meaning), tuple(rows))
+
+
+def _port_row(side: str, port: FieldPort) -> tuple[str, ...]:
+    return (side, port.field, port.unit, ", ".join(port.components) or "-", port.layout, port.axes)
+
+
+def _host(metadata: ArtifactMetadata) -> Section:
+    host = metadata.host
+    order = "" if host.order is None else f" of order {host.order}"
+    cut = (
+        "Its answer depends on the whole field: do not cut the field into subdomains."
+        if metadata.halo is None
+        else f"Its answer for a cell depends on the cells within {metadata.halo} of it, the `halo` of a subdomain."
+    )
+    return Section(
+        "Made for",
+        (
+            f"A {host.kind} solver{order} on cells of {_by(host.grid_spacing)} m with steps of {host.time_step:g} s, "
+            f"and states filtered by `{metadata.filter.kind}` of width {metadata.filter.width:.6g} m.",
+            cut,
+        ),
+    )
+
+
+def _range(metadata: ArtifactMetadata) -> Section:
+    rows = [("trained on", "smallest", "largest", "unit")]
+    if metadata.validity.velocity_magnitude is not None:
+        rows.append(("velocity magnitude", *_numbers(metadata.validity.velocity_magnitude), "m/s"))
+    rows.append(("gradient magnitude", *_numbers(metadata.validity.gradient_magnitude), "1/s"))
+    fallback = metadata.fallback
+    width = "the cell's filter width" if fallback.width is None else f"{fallback.width:.6g} m"
+    sentence = (
+        f"Cells above the largest, or with a value that is not finite within reach, get {fallback.kind} instead "
+        f"(C = {fallback.constant:g}, Delta = {width}) and are counted."
+    )
+    return Section("Range", (sentence,), tuple(rows))
+
+
+def _exact(metadata: ArtifactMetadata) -> Section:
+    rows = [("property", "measured", "")]
+    for name, residual in metadata.certificate.residuals.items():
+        rows.append((PROPERTIES.get(name, name), f"{residual:.1e}", _in_words(residual, metadata.dtype)))
+    sentence = "Root mean square of the violation over that of the output, measured on this file; 0 is exact."
+    return Section("Exact properties", (sentence,), tuple(rows))
+
+
+def _in_words(residual: float, dtype: str) -> str:
+    if residual <= ROUND_OFF[dtype]:
+        return "kept, to round-off"
+    return "nearly kept" if residual <= NEARLY else "not kept"
+
+
+def _a_priori(scores: dict[str, Any]) -> Section:
+    title = "On filtered fine data (a priori)"
+    learned, classical = scores.get("learned"), scores.get("best_classical")
+    if not learned:
+        return Section(title, ("Not measured.",))
+    names = ("learned", "best classical: " + classical["name"] if classical else "no classical closure")
+    rows = [(f"target: {scores.get('target', '-')}", *names)]
+    for key, what in SCORES.items():
+        values = [None if line is None else line.get(key) for line in (learned, classical)]
+        if values[0] is not None:
+            rows.append((what, *("-" if value is None else f"{value:.3g}" for value in values)))
+    return Section(title, ("Errors are relative to the target; 1 is what no closure has.",), tuple(rows))
+
+
+def _a_posteriori(verdict: str | dict[str, Any]) -> Section:
+    title = "In the coarse solver (a posteriori)"
+    if isinstance(verdict, str):
+        return Section(title, ("Unverified: when this file was written it had not yet run in a solver.",))
+    rows = [("", "time until decorrelation [s]", "95 % interval [s]", "cost over the bare host's")]
+    for role in ("learned", "best_classical", "bare"):
+        line = verdict.get(role)
+        if line:
+            low, high = line["decorrelation_interval"]
+            spread = f"{low:.3g} to {high:.3g}"
+            cost = f"{line['cost_ratio_time']:.3g}"
+            rows.append((line["name"], f"{line['decorrelation_time']:.3g}", spread, cost))
+    return Section(title, (str(verdict["verdict"]),), tuple(rows))
+
+
+def _provenance(metadata: ArtifactMetadata, sha256: str) -> Section:
+    made = metadata.provenance
+    libraries = ", ".join(f"{name} {version}" for name, version in (made.get("libraries") or {}).items() if version)
+    rows = [
+        ("SHA-256 of the file", sha256),
+        ("training data", metadata.training_data_digest),
+        ("configuration", metadata.config_digest),
+        ("hpcsurrogate", f"{made.get('version', '-')}, commit {made.get('git_commit') or '-'}"),
+        ("libraries", libraries or "-"),
+        ("written", str(made.get("time", "-"))),
+    ]
+    return Section("Where it comes from", (), (("", ""), *rows))
+
+
+def _by(values: Sequence[float]) -> str:
+    return " by ".join(f"{value:.6g}" for value in values)
+
+
+def _numbers(values: Sequence[float]) -> tuple[str, ...]:
+    return tuple(f"{value:.6g}" for value in values)
+
+
+def _columns(table: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows of a table, each column as wide as its widest cell."""
+    rows = [row for row in table if any(row)]
+    if not rows:
+        return []
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]

@@ -1,0 +1,53 @@
+"""The lines that load an artifact in Python, C++ and Fortran, for its card."""
+
+from hpcsurrogate.core.metadata import ArtifactMetadata
+
+_GRID = {
+    "python": (
+        "from hpcsurrogate.embed.artifact import load_artifact\n"
+        'closure = load_artifact("{name}")\n'
+        "acceleration, fallen_back = closure.guarded(velocity)  # (b, 2, nx, ny)"
+    ),
+    "cpp": (
+        "#include <hpcsurrogate.hpp>\n"
+        'hpcsurrogate::Closure closure("{name}");\n'
+        "closure.apply({{velocity.data(), {{1, 2, nx, ny}}}}, {{acceleration.data(), {{1, 2, nx, ny}}}});"
+    ),
+    "fortran": (
+        "type(closure) :: learned                                ! use hpcsurrogate\n"
+        "call learned%open('{name}', options, status)\n"
+        "call learned%apply(velocity, acceleration, status)      ! (nx, ny, 2)"
+    ),
+}
+_POINTWISE = {
+    "python": (
+        "from hpcsurrogate.embed.artifact import load_artifact\n"
+        'closure = load_artifact("{name}")\n'
+        "stress, fallen_back = closure.guarded(velocity_gradient, filter_width)  # (n, {gradients}), (n,)"
+    ),
+    "cpp": (
+        "#include <hpcsurrogate.hpp>\n"
+        'hpcsurrogate::Closure closure("{name}");\n'
+        "closure.apply({{{{gradient.data(), {{n, {gradients}}}}}, {{width.data(), {{n}}}}}}, "
+        "{{stress.data(), {{n, {stresses}}}}});"
+    ),
+    "fortran": (
+        "type(closure) :: learned                                             ! use hpcsurrogate\n"
+        "call learned%open('{name}', options, status)\n"
+        "call learned%apply(velocity_gradient, filter_width, stress, status)  ! (n, {gradients}), (n), (n, {stresses})"
+    ),
+}
+
+
+def usage(metadata: ArtifactMetadata, name: str) -> dict[str, str]:
+    """Return three lines of code for each language: open the file `name`, call it.
+
+    Notes
+    -----
+    The lines for Python are run by tests/unit/embed/test_card.py.
+    """
+    gradients, stresses = len(metadata.inputs[0].components), len(metadata.outputs[0].components)
+    lines = _GRID if metadata.kind == "grid" else _POINTWISE
+    return {
+        language: text.format(name=name, gradients=gradients, stresses=stresses) for language, text in lines.items()
+    }

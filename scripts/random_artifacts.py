@@ -1,0 +1,103 @@
+"""Artifacts of networks with random weights, for timing and for tests of hosts: the same code and cost, no training."""
+
+import math
+from pathlib import Path
+
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from hpcsurrogate.core.config import FiniteVolumeHost, Flow, Model, SpectralHost
+from hpcsurrogate.core.fields import FIELDS
+from hpcsurrogate.core.metadata import (
+    ArtifactMetadata,
+    Certificate,
+    FallbackDescription,
+    FieldPort,
+    FilterDescription,
+    HostDescription,
+    ValidityRange,
+)
+from hpcsurrogate.export.grid_closure import GridClosure, halo_of
+from hpcsurrogate.export.script import artifact_bytes, script_module, write_artifact
+from hpcsurrogate.models.build import build_model
+from hpcsurrogate.physics.differences import gradient_magnitude, speed
+
+HostConfig = FiniteVolumeHost | SpectralHost
+
+
+def random_velocity(host: HostConfig, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
+    """Return noise of about 1 m/s on the host's grid, shape (1, 2, nx, ny)."""
+    return torch.randn(1, 2, *host.grid, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def random_closure(model: dict, host: HostConfig, flow: Flow, golden_input: Tensor, seed: int = 0) -> GridClosure:
+    """Return a network with random weights, its guard and its classical closure.
+
+    Parameters
+    ----------
+    model : dict            section train.model
+    host, flow : sections of the experiment
+    golden_input : Tensor, shape (1, 2, nx, ny) [m/s]    gives the dtype; the trained range is twice its own
+    seed : int              of the weights
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = build_model(TypeAdapter(Model).validate_python(model), host, flow, None)
+        with torch.no_grad():
+            for weight in network.parameters():
+                weight.copy_(torch.randn_like(weight) / math.sqrt(max(1, weight.numel() // max(1, len(weight)))))
+    hx, hy = _spacing(host, flow)
+    staggered = host.kind == "finite_volume"
+    validity = ValidityRange(
+        velocity_magnitude=(0.0, 2 * float(speed(golden_input, staggered).max())),
+        gradient_magnitude=(0.0, 2 * float(gradient_magnitude(golden_input, hx, hy, staggered).max())),
+    )
+    closure = GridClosure(network, _fallback(hx, hy), validity, _layout(host), (hx, hy))
+    return closure.to(golden_input.dtype).eval()
+
+
+def write_random_artifact(path: Path, model: dict, host: HostConfig, flow: Flow, golden_input: Tensor) -> GridClosure:
+    """Write `random_closure` as an artifact of kind `grid`, with nothing in its certificate, and return it."""
+    closure = random_closure(model, host, flow, golden_input)
+    hx, hy = _spacing(host, flow)
+    metadata = ArtifactMetadata(
+        name=model["kind"],
+        kind="grid",
+        inputs=(_port("velocity", _layout(host)),),
+        outputs=(_port("commutator", _layout(host)),),
+        dtype=str(golden_input.dtype).removeprefix("torch."),
+        filter=FilterDescription(kind="sharp", width=math.sqrt(hx * hy)),
+        host=HostDescription(
+            kind=host.kind, order=getattr(host, "order", None), grid_spacing=(hx, hy), time_step=host.time_step
+        ),
+        validity=ValidityRange(velocity_magnitude=(0.0, closure.fastest), gradient_magnitude=(0.0, closure.steepest)),
+        halo=halo_of(closure.network),
+        fallback=_fallback(hx, hy),
+        training_data_digest="0" * 64,
+        config_digest="0" * 64,
+        provenance={},
+        certificate=Certificate(residuals={}, a_priori={}),
+    )
+    scripted = script_module(closure)
+    with torch.no_grad():
+        golden_output = scripted(golden_input)
+    write_artifact(path, artifact_bytes(scripted, metadata, [golden_input], golden_output))
+    return closure
+
+
+def _spacing(host: HostConfig, flow: Flow) -> tuple[float, float]:
+    hx, hy = (length / points for length, points in zip(flow.domain, host.grid, strict=True))
+    return hx, hy
+
+
+def _layout(host: HostConfig) -> str:
+    return "staggered" if host.kind == "finite_volume" else "collocated"
+
+
+def _fallback(hx: float, hy: float) -> FallbackDescription:
+    return FallbackDescription(kind="smagorinsky", constant=0.17, width=math.sqrt(hx * hy))
+
+
+def _port(name: str, layout: str) -> FieldPort:
+    return FieldPort(field=name, unit=FIELDS[name].unit, components=FIELDS[name].components_in(2), layout=layout)

@@ -1,0 +1,51 @@
+"""Compile and run programs under the MPI that this package uses: that of its environment, else the one on PATH."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from hpcsurrogate.parallel.launch import find_mpirun, launcher_command, launcher_environment
+
+TIME_LIMIT = 60  # seconds
+
+
+def compiler_option(language: str) -> str:
+    """Return what makes CMake's FindMPI take the compiler wrapper beside our mpirun; `language` is C or CXX."""
+    wrapper = Path(find_mpirun()).parent / {"C": "mpicc", "CXX": "mpicxx"}[language]
+    return f"-DMPI_{language}_COMPILER={wrapper}"
+
+
+def run(program: Sequence[object], ranks: int) -> subprocess.CompletedProcess:
+    """Run a program and its arguments on MPI ranks; past the time limit all of them end and the test fails."""
+    command = [*launcher_command(ranks), *map(str, program)]
+    # Ranks that wait let the others run: there may be fewer cores than ranks, or other work on them.
+    environment = launcher_environment(ranks) | {"OMPI_MCA_mpi_yield_when_idle": "1"}
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        stdout, stderr = process.communicate(timeout=TIME_LIMIT)
+    except subprocess.TimeoutExpired:
+        _end(process)
+        stdout, stderr = process.communicate()
+        pytest.fail(f"{ranks} ranks still ran after {TIME_LIMIT} s\n{stdout}\n{stderr}", pytrace=False)
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End the launcher, which ends its ranks; ranks have process groups of their own, but all are of one session."""
+    process.terminate()
+    try:
+        process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and os.getsid(int(entry.name)) == process.pid:
+                os.kill(int(entry.name), signal.SIGKILL)
+        except ProcessLookupError:  # ended in the meantime
+            continue
