@@ -23,11 +23,12 @@ test: lint  ## the whole test suite, MPI and SLURM included; as root it installs
 	@bash scripts/test_system.sh
 	$(BIN)/python -m pytest
 
-bench: install  ## solver beside exponax and jax-cfd, loader beside raw pread, training beside plain torch: half an hour
+bench: install  ## solver beside exponax and jax-cfd, loader beside pread, training beside torch, hosts beside LibTorch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -c .venv/torch.txt --no-build-isolation -e ".[bench]"
 	$(BIN)/python scripts/bench_solver.py
 	$(BIN)/python scripts/bench_loader.py
 	$(BIN)/python scripts/bench_training.py
+	$(BIN)/python scripts/bench_embed.py
 
 fuzz: install  ## 100,000 random damages to shards and catalogue: refused or harmless, about 20 minutes
 	$(BIN)/python scripts/fuzz_shards.py

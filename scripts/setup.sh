@@ -162,7 +162,7 @@ main() {
     make_venv
     install_torch
     install_mpi_packages
-    step "hpcsurrogate" pip_install -c "$venv/torch.txt" --no-build-isolation -e ".[plots,dev,compression,tune]"
+    step "hpcsurrogate" pip_install -c "$venv/torch.txt" --no-build-isolation -e ".[plots,dev,compression,tune,hosts]"
     step "check of the result" "$python" -c 'import h5py, horovod.torch, mpi4py.MPI, torch; assert horovod.torch.mpi_built()'
     printf '%s' "$stamp" >"$venv/stamp"
     echo "set-up: done in $SECONDS s; torch $torch_version, MPI: $mpi_identity"

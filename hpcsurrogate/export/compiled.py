@@ -33,7 +33,7 @@ from hpcsurrogate.embed.compiled import (
 from hpcsurrogate.export.grid_closure import GridClosure
 from hpcsurrogate.export.pointwise_closure import PointwiseClosure
 
-# Processors from 2013 (Intel) and 2015 (AMD) on. With AVX-512 the code is not faster: scripts/bench_embed.py.
+# Processors from 2013 (Intel) and 2015 (AMD) on, rather than those like the exporting one alone.
 X86_LEVEL, X86_INSTRUCTIONS, X86_BITS = "x86-64-v3", "AVX2", 256
 
 _OPTIONS = {
@@ -42,7 +42,7 @@ _OPTIONS = {
     "aot_inductor.enable_line_tables": False,
     "aot_inductor.precompile_headers": False,  # pays from the second compilation on, which there is not
     "cpp.threads": 1,  # the host's ranks fill the cores
-    "layout_optimization": False,  # channels last: half as fast again for the few channels of a closure
+    "layout_optimization": False,  # channels last takes half as long again with the few channels of a closure
 }
 
 

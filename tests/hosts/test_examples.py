@@ -94,7 +94,11 @@ def test_the_build_commands_of_the_page_build_them(tmp_path, is_long):
     (tmp_path / "docs").symlink_to(PROJECT / "docs")
     (tmp_path / "run").mkdir()
     artifact(tmp_path / "run/model.pt")
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    command = tmp_path / "bin/hpcsurrogate"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nPYTHONPATH="{PROJECT}" exec "{sys.executable}" -m hpcsurrogate "$@"\n')
+    command.chmod(0o755)
+    environment = os.environ | {"PATH": f"{command.parent}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
         ["bash", "-ec", block], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900, check=False
     )
