@@ -40,8 +40,8 @@ FLOW = Flow(viscosity=1e-3, domain=(2 * math.pi, 2 * math.pi))
 NETWORKS = ("quadratic_stencil", "tensor_basis", "cnn")
 TURN_SECONDS = 0.02
 COLUMNS = ("right-hand side", "eager", "exported", "guarded", "compiled")
-BY_DEFAULT = "guarded, freed memory given back"
-# What core/memory.py does in Python, for a program that is not ours: docs/hosts.md recommends it.
+BY_DEFAULT = "guarded, glibc's defaults"
+# What core/memory.py does in Python: the call itself is timed, not the kernel that hands out pages.
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_TOP_PAD_": str(2**26)}
 
 
@@ -86,7 +86,7 @@ def figures_of(case: Case, seconds: dict[str, list[float]]) -> list[dict]:
 
 
 def overhead_figures(case: Case, pairs: dict[str, list[tuple[int, int]]]) -> list[dict]:
-    """What the C ABI adds to a call [us], with the guard and without; and what glibc's default costs the whole call."""
+    """What the C ABI adds to a call [us], with the guard and without; and what glibc's defaults cost the whole call."""
     figures = [
         figure(
             f"{case.label}: C ABI - bare LibTorch, {method}", overhead_microseconds(pairs[method]), "us", at_most=10.0
@@ -94,7 +94,7 @@ def overhead_figures(case: Case, pairs: dict[str, list[tuple[int, int]]]) -> lis
         for method in ("forward", "guarded")
     ]
     by_default, kept = (statistics.median(ours for _, ours in pairs[name]) for name in (BY_DEFAULT, "guarded"))
-    return [*figures, figure(f"{case.label}: C ABI, guarded, freed memory given back / kept", by_default / kept)]
+    return [*figures, figure(f"{case.label}: C ABI, guarded, glibc's defaults / freed memory kept", by_default / kept)]
 
 
 def heading() -> str:
@@ -169,7 +169,7 @@ def compile_ahead(closure: GridClosure, artifact: Artifact) -> Artifact:
 def measure_overhead(case: Case, path: Path, calls: int) -> dict[str, list[tuple[int, int]]]:
     """Nanoseconds of (bare, through the C ABI) for each call of the C++ program.
 
-    Forward and guarded with `KEEP_FREED_MEMORY`; guarded once more as glibc's allocator is by default.
+    Forward and guarded with `KEEP_FREED_MEMORY`; guarded once more by glibc's defaults.
     """
     write_case(case, path)
     program = build_host(HOST_PROGRAM, HOST_PROGRAM.name)

@@ -1,14 +1,17 @@
 """Build the native library and programs against it, as a user would: CMake and find_package(hpcsurrogate).
 
-Shared by tests/hosts, tests/faults and scripts/bench_embed.py. What was built stays in the user's cache folder, where
-the next call finds it; make knows what a change of the sources makes stale. Removing the folder is safe.
+Shared by tests/hosts, tests/faults and scripts/bench_embed.py. What was built stays in the user's cache folder under a
+digest of its sources, where the next call finds it: a session that runs it is not disturbed by one that has changed the
+sources. Removing the folder is safe.
 """
 
 import fcntl
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +20,8 @@ import torch
 
 TREE = Path(__file__).resolve().parents[1]
 LIBRARY_PROJECT = TREE / "tests/hosts/library"
+NATIVE = TREE / "hpcsurrogate/embed/native"
+UNUSED = 7 * 24 * 3600  # [s] after which a build of sources that have changed since is removed
 
 # Flags of a build under a sanitizer. An error ends the program, so that no test can overlook it.
 SANITIZERS = {
@@ -33,7 +38,7 @@ def cache_folder() -> Path:
 
 
 def native_build(sanitizer: str | None = None) -> Path:
-    """Return the folder that holds libhpcsurrogate.so, built now if it is not there or stale.
+    """Return the folder that holds libhpcsurrogate.so, built now if it is not there.
 
     Parameters
     ----------
@@ -43,7 +48,7 @@ def native_build(sanitizer: str | None = None) -> Path:
     ------
     RuntimeError    if it does not configure or compile; the message holds what CMake or the compiler said
     """
-    return _build(LIBRARY_PROJECT, "hpcsurrogate", sanitizer, _flags(sanitizer, "CXX"))
+    return _build(LIBRARY_PROJECT, sanitizer, _flags(sanitizer, "CXX"))
 
 
 def build_host(source_dir: Path, target: str, *options: str, sanitizer: str | None = None) -> Path:
@@ -52,7 +57,7 @@ def build_host(source_dir: Path, target: str, *options: str, sanitizer: str | No
     Parameters
     ----------
     source_dir : Path            holds CMakeLists.txt
-    target : str                 the program to build
+    target : str                 the program of it to return; all are built
     *options : str               for CMake, such as -DNAME=VALUE
     sanitizer : str, optional    a key of `SANITIZERS`
 
@@ -66,7 +71,7 @@ def build_host(source_dir: Path, target: str, *options: str, sanitizer: str | No
     """
     library = native_build(sanitizer) / "libhpcsurrogate.so"
     options += (f"-Dhpcsurrogate_LIBRARY={library}", *_flags(sanitizer, "CXX", "C"))
-    return _build(source_dir, target, sanitizer, options) / target
+    return _build(source_dir, sanitizer, options) / target
 
 
 def cmake_prefix_path() -> str:
@@ -81,24 +86,45 @@ def _flags(sanitizer: str | None, *languages: str) -> tuple[str, ...]:
     return (*(f"-DCMAKE_{language}_FLAGS={SANITIZERS[sanitizer]}" for language in languages), "-DCMAKE_BUILD_TYPE=None")
 
 
-def _build(source_dir: Path, target: str, sanitizer: str | None, options: tuple[str, ...]) -> Path:
-    """Configure and build; a session beside this one waits for the same folder."""
+def _build(source_dir: Path, sanitizer: str | None, options: tuple[str, ...]) -> Path:
+    """Configure and build, in a folder that gets its name when it is whole; a session beside this one waits for it."""
     source_dir = source_dir.resolve()
-    name = hashlib.sha256(" ".join([str(source_dir), *options]).encode()).hexdigest()[:12]
-    build_dir = cache_folder() / f"{source_dir.name}-{sanitizer or 'release'}-{name}"
-    build_dir.mkdir(parents=True, exist_ok=True)
-    with _locked(build_dir.with_suffix(".lock")):
-        if not (build_dir / "Makefile").is_file():
-            prefix = f"-DCMAKE_PREFIX_PATH={cmake_prefix_path()}"
-            defaults = ("-G", "Unix Makefiles", "-DCMAKE_BUILD_TYPE=Release", prefix)
-            _output(["cmake", "-S", str(source_dir), "-B", str(build_dir), *defaults, *options], source_dir)
+    project = f"{source_dir.name}-{sanitizer or 'release'}"
+    digest = _digest(source_dir, *options)
+    build_dir = cache_folder() / f"{project}-{digest}"
+    build_dir.parent.mkdir(parents=True, exist_ok=True)
+    with locked(build_dir.with_name(f"{project}.lock")):
+        if build_dir.is_dir():
+            os.utime(build_dir)
+            return build_dir
+        part = build_dir.with_name(f"{project}.part")
+        shutil.rmtree(part, ignore_errors=True)  # of a session that was killed
+        prefix = f"-DCMAKE_PREFIX_PATH={cmake_prefix_path()}"
+        defaults = ("-G", "Unix Makefiles", "-DCMAKE_BUILD_TYPE=Release", prefix)
+        _output(["cmake", "-S", str(source_dir), "-B", str(part), *defaults, *options], source_dir)
         jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", "2")
-        _output(["cmake", "--build", str(build_dir), "--target", target, "--parallel", jobs], source_dir)
+        _output(["cmake", "--build", str(part), "--parallel", jobs], source_dir)
+        if _digest(source_dir, *options) != digest:
+            raise RuntimeError(f"{source_dir}: sources were changed while they were compiled; run again")
+        part.rename(build_dir)
+        for old in build_dir.parent.glob(f"{project}-*"):
+            if time.time() - old.stat().st_mtime > UNUSED:
+                shutil.rmtree(old, ignore_errors=True)
     return build_dir
 
 
+def _digest(source_dir: Path, *words: str) -> str:
+    """Of all that a build is made from: the project's files, the native sources and the options."""
+    content = hashlib.sha256("\0".join([str(source_dir), *words]).encode())
+    for folder in (source_dir, NATIVE):
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            content.update(f"\0{file}\0".encode() + file.read_bytes())
+    return content.hexdigest()[:12]
+
+
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes that come with the same path waiting."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -96,6 +96,11 @@ class RunPaths:
         return self.run_dir / "model.pt2"
 
     @property
+    def pointwise_compiled(self) -> Path:
+        """The artifact of kind pointwise compiled for one kind of processor."""
+        return self.run_dir / "pointwise.pt2"
+
+    @property
     def exported_weights(self) -> Path:
         """The artifact's weights and metadata alone."""
         return self.run_dir / "model.safetensors"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpcsurrogate.core.log import get_logger
-from hpcsurrogate.couple.contenders import ClosureFunction, Entry, build_closure
+from hpcsurrogate.couple.contenders import ClosureFunction, Entry, LearnedClosure, build_closure
 from hpcsurrogate.couple.cost import TimedRun, measure_costs
 from hpcsurrogate.couple.observation import Observation, Observer
 from hpcsurrogate.couple.plan import Plan
@@ -33,6 +33,7 @@ class Result:
     reference: Reference
     run: Observation
     score: Score
+    fallback_fraction: float | None  # of the learned closure: share of the cells that a guarded host takes from it
 
 
 def run_entry(plan: Plan, entry: Entry, references: dict[Key, Reference]) -> Result:
@@ -41,11 +42,17 @@ def run_entry(plan: Plan, entry: Entry, references: dict[Key, Reference]) -> Res
     closure = build_closure(plan, entry, host)
     reference = references[reference_key(entry.host)]
     observer = Observer(host, plan.experiment.host.grid)
-    run = run_starts(observer, closure, reference.velocity, plan.num_intervals, entry.steps_per_snapshot)
+    learned = closure if isinstance(closure, LearnedClosure) else None
+    run = run_starts(
+        observer, closure, reference.velocity, plan.num_intervals, entry.steps_per_snapshot, learned and learned.watch
+    )
     score = score_run(run, reference.observation, plan.times, plan.experiment.couple.correlation)
     outcome = "" if score.stable else f", blew up at {score.blow_up_time:.3g} s"
     log.info("'%s': decorrelation time %.3g s%s", entry.name, score.decorrelation_time, outcome)
-    return Result(entry, host, closure, reference, run, score)
+    fraction = learned and learned.fallback_fraction
+    if fraction is not None:
+        log.info("'%s': a guard gives %.2g %% of the cells to the classical closure", entry.name, 100 * fraction)
+    return Result(entry, host, closure, reference, run, score, fraction)
 
 
 def describe_results(plan: Plan, results: Sequence[Result], tunings: dict[str, Tuning]) -> list[Line]:
@@ -116,6 +123,7 @@ def _describe(plan: Plan, result: Result, cost_ms: float, tunings: dict[str, Tun
         "spectrum_log_error": score.spectrum_log_error,
         "energy_error": score.energy_error,
         "enstrophy_error": score.enstrophy_error,
+        "fallback_fraction": result.fallback_fraction,
         "cost_ms_per_step": cost_ms,
         "cost_ms_per_time_unit": cost_ms * entry.steps_per_snapshot / plan.interval,
     }  # fmt: skip

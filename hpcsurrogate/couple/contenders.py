@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from hpcsurrogate.core.config import Closure, Contender, Experiment, Host, NoClosure
@@ -20,6 +21,38 @@ from hpcsurrogate.physics.filter_widths import filter_widths
 from hpcsurrogate.physics.hosts import AnyHost
 
 ClosureFunction = Callable[[Tensor], Tensor]
+
+
+class LearnedClosure:
+    """The network of an artifact at the precision of the host, alone: what its classical closure can do is known.
+
+    Also counts what a host, which calls it with its guard, would have given to that closure.
+
+    Parameters
+    ----------
+    artifact : Artifact    of kind `grid`
+    """
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._artifact = artifact
+        self._dtype = artifact.golden_output.dtype
+        self._cells = self._fallen = 0
+
+    def __call__(self, velocity: Tensor) -> Tensor:
+        """Acceleration (b, 2, nx, ny) [m/s^2] of a velocity (b, 2, nx, ny) [m/s]."""
+        return self._artifact(velocity.to(self._dtype)).to(velocity.dtype)
+
+    def watch(self, velocity: Tensor) -> None:
+        """Count the cells of velocities (b, 2, nx, ny) [m/s] that fall back; of those alone that are finite."""
+        finite = velocity[torch.isfinite(velocity).flatten(1).all(1)].to(self._dtype)
+        if len(finite):
+            self._cells += finite[:, 0].numel()
+            self._fallen += sum(self._artifact.guarded(finite)[1])
+
+    @property
+    def fallback_fraction(self) -> float:
+        """Share of the cells counted so far that fall back (tests/unit/couple/test_contenders.py)."""
+        return self._fallen / self._cells if self._cells else 0.0
 
 
 @dataclass(frozen=True)
@@ -86,18 +119,9 @@ def build_closure(plan: Plan, entry: Entry, host: AnyHost) -> ClosureFunction | 
     if entry.closure.kind == "none":
         return None
     if entry.closure.kind == "learned":
-        return _at_the_hosts_precision(load_artifact(plan.paths.model))
+        return LearnedClosure(load_artifact(plan.paths.model))
     widths = filter_widths(filter_for(entry.host, plan.experiment.prepare.filter), host.grid.spacing)
     return make_classical(entry.closure, host, constant=entry.constant, delta=math.sqrt(math.prod(widths)))
-
-
-def _at_the_hosts_precision(artifact: Artifact) -> ClosureFunction:
-    dtype = artifact.golden_output.dtype
-
-    def closure(velocity: Tensor) -> Tensor:
-        return artifact(velocity.to(dtype)).to(velocity.dtype)
-
-    return closure
 
 
 def _entry(contender: Contender, own_host: Host, interval: float) -> Entry:

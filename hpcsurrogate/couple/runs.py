@@ -13,11 +13,19 @@ MAX_BATCH_POINTS = 2**16
 
 
 def run_starts(
-    observer: Observer, closure: ClosureFunction | None, velocity: Tensor, num_intervals: int, steps_per_snapshot: int
+    observer: Observer,
+    closure: ClosureFunction | None,
+    velocity: Tensor,
+    num_intervals: int,
+    steps_per_snapshot: int,
+    watch: Callable[[Tensor], None] | None = None,
 ) -> Observation:
     """Run all starts to the end, at once or in parts; arguments and result are those of `run_batch`."""
     size = max(1, MAX_BATCH_POINTS // velocity[0, 0].numel())
-    batches = [run_batch(observer, closure, part, num_intervals, steps_per_snapshot) for part in velocity.split(size)]
+    batches = [
+        run_batch(observer, closure, part, num_intervals, steps_per_snapshot, watch=watch)
+        for part in velocity.split(size)
+    ]
     return Observation.combine(lambda parts: torch.cat(parts, dim=1), batches)
 
 
@@ -29,6 +37,7 @@ def run_batch(
     num_intervals: int,
     steps_per_snapshot: int,
     stop: Callable[[int, Observation], bool] | None = None,
+    watch: Callable[[Tensor], None] | None = None,
 ) -> Observation:
     """Run a batch of starts.
 
@@ -40,6 +49,7 @@ def run_batch(
     num_intervals : int    snapshot intervals to run
     steps_per_snapshot : int    time steps in each
     stop : callable, optional    told the snapshot's index and the observation; the run ends where it returns True
+    watch : callable, optional    shown the velocity (b, 2, nx, ny) [m/s] at each of these times
 
     Returns
     -------
@@ -47,12 +57,19 @@ def run_batch(
         NaN from where a start blew up, and after `stop`
     """
     host = observer.host
+
+    def observe(state: Tensor) -> Observation:
+        velocity = host.decode(state)
+        if watch is not None:
+            watch(velocity)
+        return observer.observe(velocity)
+
     state = host.encode(velocity)
-    observations = [observer.observe(host.decode(state))]
+    observations = [observe(state)]
     for index in range(1, num_intervals + 1):
         for _ in range(steps_per_snapshot):
             state = host.step(state, closure)
-        observations.append(observer.observe(host.decode(state)))
+        observations.append(observe(state))
         alive = torch.isfinite(observations[-1].energy)
         if not alive.any() or (stop is not None and stop(index, observations[-1])):
             break

@@ -10,6 +10,8 @@ from typing import Any
 Line = dict[str, Any]
 
 
+# Share of the cells from which on the verdict says that a host with the guard would have run differently.
+NOTABLE_FALLBACK = 1e-3
 RELATIONS = {">": "more than", ">=": "at least", "<": "fewer than"}
 
 
@@ -64,6 +66,7 @@ def judge(lines: Sequence[Line], circumstances: Circumstances) -> Judgement:
         _against(learned, bare, best_classical),
         _price(learned, bare, lines),
         _better_elsewhere(lines, learned),
+        _beyond_training(learned),
         _caution(learned, circumstances),
     ]
     return Judgement(" ".join(part for part in parts if part), helped, bare, best_classical, learned)
@@ -157,6 +160,15 @@ def _better_elsewhere(lines: Sequence[Line], learned: Line) -> str:
             f"host on the {best['effective_grid']:.0f} points along x that are as accurate."
         )
     return " ".join(sentences)
+
+
+def _beyond_training(learned: Line) -> str:
+    if learned["fallback_fraction"] < NOTABLE_FALLBACK:
+        return ""
+    return (
+        f"{100 * learned['fallback_fraction']:.2g} % of the cells in its runs were beyond what it was trained on, "
+        "where a host that keeps the guard gets the artifact's classical closure instead."
+    )
 
 
 def _caution(learned: Line, circumstances: Circumstances) -> str:

@@ -34,8 +34,8 @@ PROPERTIES = {
     "change_of_units": "other units of length and time, the same answer",
 }
 SCORES = {
-    "relative_error_force": "error of the force",
-    "correlation_force": "correlation of the force",
+    "relative_error_force": "error of the commutator",
+    "correlation_force": "correlation of the commutator",
     "relative_error_sgs_force": "error of the SGS force",
     "relative_error_stress": "error of the stress",
     "correlation_stress": "correlation of the stress",
@@ -167,8 +167,12 @@ def _exact(metadata: ArtifactMetadata) -> Section:
     rows = [("property", "measured", "")]
     for name, residual in metadata.certificate.residuals.items():
         rows.append((PROPERTIES.get(name, name), f"{residual:.1e}", _in_words(residual, metadata.dtype)))
-    sentence = "Root mean square of the violation over that of the output, measured on this file; 0 is exact."
-    return Section("Exact properties", (sentence,), tuple(rows))
+    sentences = [
+        "Root mean square of the violation over that of the output, measured on the network in this file; 0 is exact."
+    ]
+    if metadata.kind == "pointwise":
+        sentences.append("The stress is symmetric by its form: one number stands for tau_ij and tau_ji.")
+    return Section("Exact properties", tuple(sentences), tuple(rows))
 
 
 def _in_words(residual: float, dtype: str) -> str:
@@ -188,7 +192,7 @@ def _a_priori(scores: dict[str, Any]) -> Section:
         values = [None if line is None else line.get(key) for line in (learned, classical)]
         if values[0] is not None:
             rows.append((what, *("-" if value is None else f"{value:.3g}" for value in values)))
-    return Section(title, ("Errors are relative to the target; 1 is what no closure has.",), tuple(rows))
+    return Section(title, ("Errors are relative to the exact field; 1 is what no closure has.",), tuple(rows))
 
 
 def _a_posteriori(verdict: str | dict[str, Any]) -> Section:
@@ -203,7 +207,14 @@ def _a_posteriori(verdict: str | dict[str, Any]) -> Section:
             spread = f"{low:.3g} to {high:.3g}"
             cost = f"{line['cost_ratio_time']:.3g}"
             rows.append((line["name"], f"{line['decorrelation_time']:.3g}", spread, cost))
-    return Section(title, (str(verdict["verdict"]),), tuple(rows))
+    sentences = [str(verdict["verdict"])]
+    fraction = (verdict.get("learned") or {}).get("fallback_fraction")
+    if fraction is not None:
+        sentences.append(
+            f"The network ran alone; the guard would have given {100 * fraction:.2g} % of the cells in these runs to "
+            "the classical closure."
+        )
+    return Section(title, tuple(sentences), tuple(rows))
 
 
 def _provenance(metadata: ArtifactMetadata, sha256: str) -> Section:

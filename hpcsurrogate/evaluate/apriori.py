@@ -18,6 +18,8 @@ from hpcsurrogate.physics.hosts import AnyHost
 
 Closure = Callable[[Tensor], Tensor]
 Target = Literal["commutator", "sgs_force"]
+# Which of the scores says how well a closure does what it was trained for.
+ERROR_OF_TARGET = {"commutator": "relative_error_force", "sgs_force": "relative_error_sgs_force"}
 
 
 class Samples(NamedTuple):

@@ -11,7 +11,7 @@ from hpcsurrogate.core.errors import DataError
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.data.catalogue import Catalogue
-from hpcsurrogate.evaluate.apriori import ClosureScores, Samples, fit_constant, score_closures
+from hpcsurrogate.evaluate.apriori import ERROR_OF_TARGET, ClosureScores, Samples, fit_constant, score_closures
 from hpcsurrogate.models.build import load_weights
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.physics.closures import make_classical
@@ -82,8 +82,11 @@ def run_evaluate(experiment: Experiment, paths: RunPaths, world: World) -> None:
     if world.rank == 0:
         content = evaluate_experiment(experiment, paths)
         write_json_atomic(paths.evaluation, content)
+        target = content["target"]
         for scores in content["closures"]:
-            log.info("a-priori %s: relative error of the force %.3f", scores["name"], scores["relative_error_force"])
+            log.info(
+                "a-priori %s: relative error of the %s %.3f", scores["name"], target, scores[ERROR_OF_TARGET[target]]
+            )
     world.barrier()
 
 

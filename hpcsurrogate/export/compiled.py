@@ -6,6 +6,7 @@ All three of its methods are one compiled function, told apart by an argument, s
 import io
 import os
 import platform
+import shlex
 import shutil
 import tempfile
 import warnings
@@ -16,6 +17,7 @@ from pathlib import Path
 import torch
 import torch._inductor.config as inductor
 from torch import Tensor, nn
+from torch.utils import cpp_extension
 
 from hpcsurrogate.core.errors import ConfigError, ModelRefusedError
 from hpcsurrogate.core.metadata import ArtifactMetadata
@@ -95,11 +97,12 @@ def compiled_bytes(
     golden = [tensor.detach().contiguous() for tensor in (*golden_inputs, golden_output)]
     target, options = _target()
     try:
-        with _quiet(), torch.no_grad(), _own_cache():
+        with _quiet(), torch.no_grad(), _quoted_libraries(), _own_cache() as folder:
             program = _export(closure, golden[0])
             module, (arguments, keywords) = program.module(check_guards=False), program.example_inputs
             files = torch._inductor.aot_compile(module, arguments, keywords, options=options)
             library, description = _of_kind(files, ".wrapper.so"), _of_kind(files, ".wrapper_metadata.json")
+            library = _without_folders(library, folder, str(Path(torch.__file__).parent))
     except Exception as error:  # inductor lets errors of all its parts through, and those of the compiler
         reason = str(error).strip().splitlines()[0]
         raise ModelRefusedError(
@@ -225,12 +228,23 @@ def _target() -> tuple[Target, dict[str, object]]:
 
 
 @contextmanager
-def _own_cache() -> Iterator[None]:
+def _own_cache() -> Iterator[str]:
     """A folder for what the compiler leaves behind, removed afterwards; ranks or runs never share one."""
     from torch._inductor.utils import fresh_cache
 
     with tempfile.TemporaryDirectory(prefix="hpcsurrogate-") as folder, fresh_cache(dir=folder):
+        yield folder
+
+
+@contextmanager
+def _quoted_libraries() -> Iterator[None]:
+    """Let torch's own folder have a space in its path: inductor quotes that of the headers, not that of libraries."""
+    folder = cpp_extension.TORCH_LIB_PATH
+    cpp_extension.TORCH_LIB_PATH = shlex.quote(folder)
+    try:
         yield
+    finally:
+        cpp_extension.TORCH_LIB_PATH = folder
 
 
 @contextmanager
@@ -245,6 +259,13 @@ def _of_kind(files: Sequence[object], ending: str) -> bytes:
     """The one file with that ending; the sources beside it would carry paths of this machine to all others."""
     (path,) = (file for file in files if isinstance(file, str) and file.endswith(ending))
     return Path(path).read_bytes()
+
+
+def _without_folders(library: bytes, *folders: str) -> bytes:
+    """Blank the folders of this machine that its sources have left in the library's own error messages."""
+    for folder in map(os.fsencode, folders):
+        library = library.replace(folder, b"." * len(folder))
+    return library
 
 
 def _archive(entries: dict[str, bytes]) -> bytes:

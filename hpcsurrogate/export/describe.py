@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hpcsurrogate.core.atomic import read_json, sha256_file
 from hpcsurrogate.core.config import Experiment
+from hpcsurrogate.core.errors import DataError
 from hpcsurrogate.core.fields import FIELDS
 from hpcsurrogate.core.metadata import (
     ArtifactMetadata,
@@ -25,7 +26,7 @@ from hpcsurrogate.core.metadata import (
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.core.provenance import digest, provenance
 from hpcsurrogate.data.catalogue import FILE_NAME, Catalogue
-from hpcsurrogate.physics.closures.stress_closure import mean_spacing
+from hpcsurrogate.evaluate.apriori import ERROR_OF_TARGET
 from hpcsurrogate.physics.differences import gradient_magnitude, speed
 from hpcsurrogate.physics.filter_widths import filter_widths
 from hpcsurrogate.physics.hosts import AnyHost
@@ -33,10 +34,16 @@ from hpcsurrogate.physics.hosts import AnyHost
 SNAPSHOTS_AT_ONCE = 16
 
 
+def filter_width(experiment: Experiment, host: AnyHost) -> float:
+    """Return one number for both axes [m]: the width whose square is the area that the filter averages over."""
+    return math.sqrt(math.prod(filter_widths(experiment.prepare.filter, host.grid.spacing)))
+
+
 def describe_fallback(experiment: Experiment, host: AnyHost) -> FallbackDescription:
-    """Return the classical closure of `export.fallback`; its Delta is the mean grid spacing of the host."""
+    """Return the classical closure of `export.fallback`; Delta is the width of the filter, whose stress it models."""
     fallback = experiment.export.fallback
-    return FallbackDescription(kind=fallback.kind, constant=fallback.constant, width=mean_spacing(host.grid))
+    width = filter_width(experiment, host)
+    return FallbackDescription(kind=fallback.kind, constant=fallback.constant, width=width)
 
 
 def describe_artifact(
@@ -63,15 +70,13 @@ def describe_artifact(
     DataError    if evaluate.json or the prepared catalogue is missing
     """
     spacing = tuple(float(h) for h in host.grid.spacing)
-    widths = filter_widths(experiment.prepare.filter, spacing)
     return ArtifactMetadata(
         name=experiment.name,
         kind="grid",
         inputs=(_port("velocity", host),),
         outputs=(_port(experiment.train.apriori.target, host),),
         dtype=experiment.export.dtype,
-        # One number for both axes: the width whose square is the area that the filter averages over.
-        filter=FilterDescription(kind=experiment.prepare.filter.kind, width=math.sqrt(widths[0] * widths[1])),
+        filter=FilterDescription(kind=experiment.prepare.filter.kind, width=filter_width(experiment, host)),
         host=HostDescription(
             kind=experiment.host.kind,
             order=getattr(experiment.host, "order", None),
@@ -89,7 +94,9 @@ def describe_artifact(
 
 
 def a_priori_scores(paths: RunPaths) -> dict[str, Any]:
-    """Return evaluate.json with the learned closure's relative error of the force beside the best classical one's.
+    """Return evaluate.json with the scores of the learned closure beside those of the best classical one.
+
+    The best is the one with the least relative error of the force that the network was trained for.
 
     Raises
     ------
@@ -98,7 +105,8 @@ def a_priori_scores(paths: RunPaths) -> dict[str, Any]:
     evaluation = read_json(paths.evaluation)
     scores = {closure["name"]: closure for closure in evaluation["closures"]}
     classical = [name for name in scores if name not in ("learned", "none")]
-    best = min(classical, key=lambda name: scores[name]["relative_error_force"], default=None)
+    error = ERROR_OF_TARGET[evaluation["target"]]
+    best = min(classical, key=lambda name: scores[name][error], default=None)
     return evaluation | {"learned": scores.get("learned"), "best_classical": best and scores[best]}
 
 
@@ -119,7 +127,7 @@ def measure_validity(catalogue: Catalogue, realisations: tuple[int, ...], host: 
 
     Raises
     ------
-    DataError    if a shard is missing or damaged
+    DataError    if a shard is missing or damaged, or the data have no range: uniform, or not finite
     """
     speeds, gradients = [], []
     for realisation in realisations:
@@ -130,7 +138,16 @@ def measure_validity(catalogue: Catalogue, realisations: tuple[int, ...], host: 
                 staggered = host.layout == "staggered"
                 speeds.append(_extremes(speed(velocity, staggered)))
                 gradients.append(_extremes(gradient_magnitude(velocity, *host.grid.spacing, staggered)))
-    return ValidityRange(velocity_magnitude=_range(speeds), gradient_magnitude=_range(gradients))
+    validity = ValidityRange(velocity_magnitude=_range(speeds), gradient_magnitude=_range(gradients))
+    largest = validity.velocity_magnitude[1], validity.gradient_magnitude[1]
+    # All that moves would be outside, and every host would run the classical closure without being told.
+    if not (min(largest) > 0 and math.isfinite(sum(largest))):
+        numbers = ", ".join(map(str, realisations))
+        raise DataError(
+            f"{catalogue.directory}: the training data of realisations {numbers} are uniform or not finite (largest "
+            f"speed {largest[0]:.3g} m/s, gradient {largest[1]:.3g} 1/s); record or ingest a flow that moves"
+        )
+    return validity
 
 
 def _data_digest(experiment: Experiment, paths: RunPaths) -> str:

@@ -12,7 +12,7 @@ from hpcsurrogate.export.certificate import measure_residuals
 from hpcsurrogate.export.describe import describe_artifact, describe_fallback, measure_validity
 from hpcsurrogate.export.forms import require_formats, write_forms
 from hpcsurrogate.export.grid_closure import GridClosure, halo_of
-from hpcsurrogate.export.pointwise import write_pointwise_of_run
+from hpcsurrogate.export.pointwise import pointwise_closure, write_pointwise_of_run
 from hpcsurrogate.export.script import artifact_bytes, parity, script_module, write_artifact
 from hpcsurrogate.export.verify import run_verify, verify_artifact
 from hpcsurrogate.models.build import load_weights
@@ -64,13 +64,15 @@ def run_export(experiment: Experiment, paths: RunPaths) -> None:
     get_logger("export").info(
         "wrote %s (%.1f kB), scripted and eager network differ by %.1e", paths.model, len(content) / 1e3, difference
     )
-    write_forms(experiment.export.formats, paths, closure, metadata, (golden_input, golden_output), weights)
+    closures = {paths.model: closure}
     # A network without that form must not lie beside the one of another training.
     for stale in (paths.pointwise, manifest_path(paths.pointwise), paths.pointwise.with_suffix(".md")):
         stale.unlink(missing_ok=True)
     if isinstance(network, TensorBasisNet):
         realisation = experiment.prepare.split.train[0]
-        write_pointwise_of_run(paths.pointwise, network.stress, metadata, catalogue, realisation)
+        cells = write_pointwise_of_run(paths.pointwise, network.stress, metadata, catalogue, realisation)
+        closures[paths.pointwise] = pointwise_closure(network.stress, cells)
+    write_forms(experiment.export.formats, paths, closures, weights)
 
 
 def _golden_input(catalogue: Catalogue, realisation: int) -> Tensor:

@@ -34,8 +34,8 @@ from hpcsurrogate.parallel.heartbeat import Pulse, Watch
 
 FORWARDED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
 TICK = 0.2  # [s] between two looks at the rank
-# [s] A rank of a launcher does not fail sooner: Open MPI 5's mpirun, told so within some 20 ms of the start, locks itself
-# up in PMIx_server_finalize in about every third case.
+# [s] A rank of a launcher does not fail sooner: Open MPI 5's mpirun, told so within some 20 ms of the start, locks
+# itself up in PMIx_server_finalize in about every third case.
 SOONEST_FAILURE = 2.0
 SECONDS_BETWEEN_QUESTIONS = 1.0  # to the other guards, through the file system that all ranks share
 _libc = ctypes.CDLL(None, use_errno=True)  # here: a process that was just forked must load nothing

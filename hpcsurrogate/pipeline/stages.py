@@ -29,6 +29,7 @@ class Stage:
     on_ranks : bool          `run` starts it on the experiment's number of ranks
     fresh_process : bool     `run` starts it in a process of its own
     progress : tuple of str  properties of RunPaths from which an interrupted attempt goes on
+    optional : tuple of str  outputs that it writes for some experiments only
     """
 
     name: str
@@ -39,6 +40,7 @@ class Stage:
     on_ranks: bool = False
     fresh_process: bool = False
     progress: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
 
     def output_files(self, paths: RunPaths) -> list[Path]:
         """Return the files there are now under the stage's outputs, sorted; a missing file is simply not among them.
@@ -46,7 +48,7 @@ class Stage:
         What is hidden, or lies in a hidden folder, is a stage's own business.
         """
         files: list[Path] = []
-        for name in self.outputs:
+        for name in self.outputs + self.optional:
             path: Path = getattr(paths, name)
             found = path.rglob("*") if path.is_dir() else [path]
             files += [file for file in found if file.is_file() and not _is_hidden(file.relative_to(path))]
@@ -149,8 +151,9 @@ STAGES: tuple[Stage, ...] = (
         "export",
         "write the TorchScript artifact",
         ("name", "export"),
-        ("model", "model_manifest", "model_card", "pointwise", "compiled", "exported_weights", "parity"),
+        ("model", "model_manifest", "model_card", "parity"),
         _export,
+        optional=("pointwise", "compiled", "pointwise_compiled", "exported_weights"),
     ),
     Stage(
         "verify", "load the artifact in a fresh process and compare", (), ("verification",), _verify, fresh_process=True

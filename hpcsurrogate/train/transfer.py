@@ -131,7 +131,10 @@ def _read(path: Path) -> dict[str, Tensor]:
         return _from_bytes(_checkpoint_bytes(path), path / BEST)
     if path.suffix == ".safetensors":
         return _from_bytes(_recorded_bytes(path), path)
-    weights = load_artifact(path).weights
+    artifact = load_artifact(path)
+    weights = artifact.weights
+    if artifact.metadata.kind == "pointwise":
+        raise ConfigError(f"{KEY}.path: {path} holds a part of a network; name the model.pt that was written with it")
     if not weights:
         raise ModelRefusedError(
             f"{path}: this artifact holds no weights by name, being of an older version; export it again, or start "

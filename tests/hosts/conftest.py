@@ -3,6 +3,7 @@
 `make hosts` runs the tests with --long: as many random inputs, processes and sanitizers as docs/hosts.md promises.
 """
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.hosts import artifacts, native
+from tests.hosts import artifacts, compiled_form, native
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 import host_builds
@@ -24,6 +25,20 @@ def pytest_addoption(parser):
 def is_long(request) -> bool:
     """Whether the long form is asked for."""
     return request.config.getoption("--long", default=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_form_in_the_background(request) -> Iterator[None]:
+    """Begin to make the slowest of what the tests need, on the core that most of them leave idle."""
+    needed = any(item.path.name == "test_parity.py" for item in request.session.items)
+    if not needed or compiled_form.kept(torch.float32).exists():
+        yield
+        return
+    command = [sys.executable, "-m", "tests.hosts.compiled_form"]
+    process = subprocess.Popen(command, cwd=host_builds.TREE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    yield
+    process.terminate()  # what fails in it fails again in test_parity.py, which says why
+    process.wait()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-OK, TOO_MUCH_FALLBACK, BAD_ARGUMENT, OUT_OF_MEMORY, BAD_MODEL, MISFIT = 0, 1, 2, 3, 10, 11
+OK, TOO_MUCH_FALLBACK, BAD_ARGUMENT, OUT_OF_MEMORY, BAD_MODEL, MISFIT, INTERNAL = 0, 1, 2, 3, 10, 11, 12
 FLOAT32, FLOAT64 = 0, 1
 
 
@@ -106,18 +106,24 @@ class Library:
         self.c.hpcs_open.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p]
         self.c.hpcs_apply.argtypes = [ctypes.c_void_p, ctypes.c_int, *[ctypes.c_void_p] * 3]
         self.c.hpcs_fact.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-        for name in ("hpcs_close", "hpcs_metadata", "hpcs_default_options"):
+        for name in ("hpcs_close", "hpcs_metadata"):
             getattr(self.c, name).argtypes = [ctypes.c_void_p]
+        self.c.hpcs_set_defaults.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        self.c.hpcs_set_defaults.restype = None
         self.c.hpcs_total_counts.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
         self._open: list[ctypes.c_void_p] = []
 
     def error(self) -> str:
         return self.c.hpcs_last_error().decode()
 
+    def default_options(self) -> Options:
+        options = Options()
+        self.c.hpcs_set_defaults(ctypes.byref(options), ctypes.sizeof(options))
+        return options
+
     def try_open(self, path: Path, **options) -> tuple[int, ctypes.c_void_p]:
         """Return the status of hpcs_open and what it has opened; `halo` and `grid_spacing` are sequences."""
-        chosen = Options()
-        self.c.hpcs_default_options(ctypes.byref(chosen))
+        chosen = self.default_options()
         for name, value in options.items():
             setattr(chosen, name, type(getattr(chosen, name))(*value) if isinstance(value, tuple) else value)
         handle = ctypes.c_void_p()

@@ -1,5 +1,8 @@
 """The C++ header and the Fortran module give what Python gives, and tell their hosts what goes wrong."""
 
+import re
+import subprocess
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,7 @@ from numpy.testing import assert_allclose
 
 from hpcsurrogate.embed.artifact import Artifact, FallbackCounts, load_artifact
 from tests.hosts.artifacts import LARGEST_GRADIENT
-from tests.hosts.languages import NAMES, Answer, Language
+from tests.hosts.languages import HERE, NAMES, Answer, Language
 
 SIZES = [(16, 16), (12, 20), (21, 9)]
 ROUND_OFF = {"float32": 1e-6, "float64": 1e-14}
@@ -108,6 +111,21 @@ def test_arrays_that_do_not_fit_are_recoverable(language, pointwise_artifact):
     answer = language.apply(pointwise_artifact, "float32", "pointwise", [(gradient, width), wrong])
     assert answer.exit_code == 0 and len(answer.results) == 1
     assert answer.messages[1].startswith("recoverable 2 0 ") and "velocity_gradient" in answer.messages[1]
+
+
+def test_fortran_has_the_defaults_and_the_constants_of_the_c_header(library):
+    program = Language.build("fortran").programs / "print_constants"
+    printed = subprocess.run([program], capture_output=True, text=True, timeout=60, check=True).stdout
+    lines = [line.split() for line in printed.splitlines()]
+    in_fortran = {name: [float(value) for value in values] for name, *values in lines}
+    header = (HERE.parents[1] / "hpcsurrogate/embed/native/include/hpcsurrogate.h").read_text()
+    in_c = {name: [float(value)] for name, value in re.findall(r"\b(HPCS_[A-Z_]+) = (\d+)", header)}
+    defaults = library.default_options()
+    for name in (name for name, _ in defaults._fields_ if name != "struct_size"):
+        value = getattr(defaults, name)
+        in_c[name] = list(value) if hasattr(value, "__len__") else [float(value or 0)]  # no text is NULL
+    no_options = ("HPCS_FLOAT", "HPCS_MAX_DIMS")  # of arrays, which Fortran describes for its user
+    assert in_fortran == {name: value for name, value in in_c.items() if not name.startswith(no_options)}
 
 
 def test_what_the_host_declares_is_held_against_what_the_artifact_says(language, grid_artifact, pointwise_artifact):

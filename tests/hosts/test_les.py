@@ -104,8 +104,8 @@ def _run_in_python(host, velocity, name, model) -> Run:
 @pytest.fixture(scope="module")
 def programs(build_host) -> dict[str, Path]:
     return {
-        "cpp": build_host(HERE / "les_cpp", "les_cpp", mpi_programs.compiler_option("CXX")),
-        "fortran": build_host(HERE / "les_fortran", "les_fortran", mpi_programs.compiler_option("C")),
+        "cpp": build_host(HERE / "les_cpp", "les_cpp", *mpi_programs.cmake_options("CXX")),
+        "fortran": build_host(HERE / "les_fortran", "les_fortran", *mpi_programs.cmake_options("C")),
     }
 
 

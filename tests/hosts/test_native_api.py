@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from hpcsurrogate.embed.artifact import load_artifact
+from hpcsurrogate.export.grid_closure import GridClosure
+from tests.hosts import artifacts
 from tests.hosts.artifacts import LARGEST_GRADIENT
-from tests.hosts.native import BAD_ARGUMENT, BAD_MODEL, MISFIT, OK, TOO_MUCH_FALLBACK, Array, Library, array_of
+from tests.hosts.native import BAD_ARGUMENT, INTERNAL, OK, TOO_MUCH_FALLBACK, Array, Library, array_of
 
 HALO = 5
 
@@ -111,6 +113,44 @@ def test_subdomains_give_the_whole_field_and_count_no_cell_twice(halo, grid_arti
     assert tuple(counts)[1:] == of_whole.counts[1:] and of_whole.counts[2] > 0 and of_whole.counts[3] > 0
 
 
+def test_a_block_may_be_replaced_inside_its_halo(grid_artifact, library):
+    """As of a solver whose fields have ghost cells: the output is the inner part of the input's own memory."""
+    closure, block = library.open(grid_artifact, halo=(HALO, HALO, 0)), field(22, 20)
+    ghosts, separate = block.copy(), np.empty((1, 2, 12, 10), np.float32)
+    inner = (slice(None), slice(None), slice(HALO, -HALO), slice(HALO, -HALO))
+    assert closure.apply([block], separate).status == OK
+    assert closure.apply([block], block[inner]).status == OK
+    np.testing.assert_array_equal(block[inner], separate)
+    ghosts[inner] = separate
+    np.testing.assert_array_equal(block, ghosts)
+
+
+def test_a_host_that_uses_torch_itself_changes_no_bit_and_keeps_its_settings(grid_artifact, library):
+    closure, velocity = library.open(grid_artifact), field(64, 64)
+    plain, output = np.empty_like(velocity), np.empty_like(velocity)
+    assert closure.apply([velocity], plain).status == OK
+    with torch.autocast("cpu", torch.bfloat16), torch.enable_grad():
+        library.open(grid_artifact)
+        assert closure.apply([velocity], output).status == OK
+        product = torch.ones(2, 2, requires_grad=True) @ torch.ones(2, 2)
+        assert torch.is_autocast_enabled("cpu") and product.dtype == torch.bfloat16 and product.requires_grad
+    np.testing.assert_array_equal(output, plain)
+    assert not torch.is_autocast_enabled("cpu")
+
+
+class AnswersForOneCell(GridClosure):
+    def with_fallback(self, velocity: torch.Tensor, inside: torch.Tensor, output: torch.Tensor):
+        cells = torch.stack((inside, inside, inside))
+        return self.fallback(velocity)[:, :, :1] if velocity.shape[-1] < 16 else self.fallback(velocity), cells
+
+
+def test_a_result_of_another_shape_is_not_repeated_over_the_field(tmp_path, library, monkeypatch):
+    monkeypatch.setattr("random_artifacts.GridClosure", AnswersForOneCell)
+    velocity, output = np.full((1, 2, 12, 10), np.nan, np.float32), np.full((1, 2, 12, 10), 7, np.float32)
+    result = library.open(artifacts.write_grid(tmp_path / "model.pt")).apply([velocity], output)
+    assert result.status == INTERNAL and "shape [1, 2, 1, 10]" in result.error and (output == 7).all()
+
+
 def test_counts_add_up_and_too_much_fallback_is_told_with_the_output_written(grid_artifact, library):
     closure = library.open(grid_artifact, most_fallback=0.1)
     velocity, output = field(), np.full((1, 2, 12, 10), np.nan, np.float32)
@@ -150,6 +190,7 @@ BAD_ARRAYS = {
     "dtype": ({"dtype": 2}, "HPCS_FLOAT32 or HPCS_FLOAT64"),
     "null": ({"data": None}, "data is NULL"),
     "misaligned": ({"data": 4097}, "multiple of the size"),
+    "misaligned doubles": ({"data": 4100, "dtype": 1}, "multiple of the size"),
     "components": ({"shape": (1, 3, 8, 8)}, "has 3 components; velocity has 2, on axis 2"),
     "negative_size": ({"shape": (1, 2, -8, 8)}, "size of axis 3 is -8"),
     "negative_stride": ({"strides": (128, 64, -8, 1)}, "stride of axis 3 is -8"),
@@ -234,58 +275,6 @@ def test_the_number_of_inputs_and_null_are_checked(pointwise_artifact, library):
     assert c.hpcs_total_counts(closure.handle, None) == BAD_ARGUMENT
     assert c.hpcs_close(None) == OK and c.hpcs_fact(None, b"kind") is None and c.hpcs_metadata(None) is None
     assert closure.fact("kind") == "pointwise" and closure.fact("no such") is None
-
-
-MISFITS = {
-    "filter_width": ({"filter_width": 0.5}, "filter width: the artifact is for 0.392699 m, this host declares 0.5 m"),
-    "grid_spacing": ({"grid_spacing": (0.3926990817, 0.2, 0)}, "grid spacing: the artifact is for 0.392699 m"),
-    "a third axis": ({"grid_spacing": (0, 0, 0.1)}, "2 axes"),
-    "layout": ({"layout": b"collocated"}, "for staggered fields, this host declares collocated ones"),
-    "input_units": ({"input_units": b"cm/s"}, "for 'm/s', this host declares 'cm/s'"),
-    "output_units": ({"output_units": b"m/s"}, "for 'm/s^2', this host declares 'm/s'"),
-    "halo": ({"halo": (HALO - 1, 0, 0)}, "a halo of at least 5 cells, this host declares 4 cells"),
-    "halo_z": ({"halo": (0, 0, HALO)}, "without an axis z"),
-}
-
-
-@pytest.mark.parametrize("case", MISFITS)
-def test_an_artifact_for_another_host_is_refused_at_open(case, grid_artifact, library):
-    options, words = MISFITS[case]
-    status, handle = library.try_open(grid_artifact, **options)
-    assert status == MISFIT and not library.c.hpcs_is_recoverable(status) and handle.value is None
-    assert words in library.error() and library.error().startswith(str(grid_artifact))
-
-
-def test_what_the_host_declares_may_be_right(grid_artifact, pointwise_artifact, library):
-    spacing = 2 * np.pi / 16
-    library.open(
-        grid_artifact, filter_width=spacing, grid_spacing=(spacing, np.float32(spacing), 0), layout=b"staggered",
-        input_units=b"m/s", output_units=b"m/s^2", halo=(HALO, HALO + 1, 0),
-    )  # fmt: skip
-    library.open(pointwise_artifact, input_units=b"1/s m", output_units=b"m^2/s^2", layout=b"staggered")
-    assert library.try_open(pointwise_artifact, halo=(1, 0, 0))[0] == MISFIT
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"struct_size": 8}, {"num_threads": 0}, {"device": 3}, {"device_index": -1}, {"halo": (-1, 0, 0)},
-        {"most_fallback": float("nan")},
-    ],
-)  # fmt: skip
-def test_options_that_there_are_not_are_named(options, grid_artifact, library):
-    status, _ = library.try_open(grid_artifact, **options)
-    assert status == BAD_ARGUMENT and next(iter(options)).removeprefix("struct_size") in library.error()
-
-
-def test_a_missing_file_is_fatal(tmp_path, library):
-    status, handle = library.try_open(tmp_path / "model.pt")
-    assert status == BAD_MODEL and handle.value is None and "file is missing" in library.error()
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this LibTorch has a CUDA device")
-def test_a_device_that_is_not_there_is_fatal(grid_artifact, library):
-    assert library.try_open(grid_artifact, device=1)[0] == MISFIT and "no CUDA device" in library.error()
 
 
 OUT_OF_MEMORY_HOST = """

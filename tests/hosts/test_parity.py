@@ -5,38 +5,33 @@ repeats the eager float32 network to 1e-6, and in float64 the exact one to 1e-12
 1e-6 of the exact result takes an artifact in float64.
 """
 
-import hashlib
+import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import host_builds
 import numpy as np
 import pytest
-import random_artifacts
 import torch
 
 from hpcsurrogate.core.errors import ModelRefusedError, ShapeError
-from hpcsurrogate.embed.artifact import Artifact, load_artifact
+from hpcsurrogate.core.paths import RunPaths
+from hpcsurrogate.embed.artifact import Artifact, load_artifact, manifest_path
 from hpcsurrogate.embed.compiled import unpack
-from hpcsurrogate.export.compiled import compiled_bytes
+from hpcsurrogate.export import forms as run_forms
 from hpcsurrogate.export.grid_closure import GridClosure
 from hpcsurrogate.export.parity import measure_parity, random_inputs, relative_difference
 from hpcsurrogate.export.pointwise import pointwise_closure
 from hpcsurrogate.export.script import write_artifact
 from hpcsurrogate.models.tensor_basis import TensorBasisStress
-from tests.hosts.artifacts import FLOW, HOST, write_pointwise_2d
+from tests.hosts.artifacts import write_pointwise_2d
+from tests.hosts.compiled_form import compiled_form, write_torchscript
 from tests.hosts.languages import Language
 from tests.hosts.native import BAD_ARGUMENT, BAD_MODEL, OK
 
-MODEL = {"kind": "quadratic_stencil", "channels": 2, "output_channels": 1}
 ALLOWED = {"float32": 1e-6, "float64": 1e-12}
 ROUND_OFF_FLOAT32 = 1e-5  # of the network itself; what it is stands in the printed table
-# What the compiled file depends on: it is kept between sessions, since it takes a minute.
-SOURCES = (
-    "embed/compiled.py", "export/compiled.py", "export/grid_closure.py", "export/fallback.py",
-    "models/quadratic_stencil.py", "physics/differences.py", "core/metadata.py",
-)  # fmt: skip
 
 
 class Forms(NamedTuple):
@@ -52,18 +47,10 @@ class Forms(NamedTuple):
 
 
 def write_forms(folder: Path, dtype: torch.dtype, with_compiled: bool = True) -> Forms:
-    velocity = random_artifacts.random_velocity(HOST, dtype)
-    eager = random_artifacts.write_random_artifact(folder / "model.pt", MODEL, HOST, FLOW, velocity)
+    eager = write_torchscript(folder / "model.pt", dtype)
     if not with_compiled:
         return Forms(eager, folder / "model.pt", None)
-    made_from = [(host_builds.TREE / "hpcsurrogate" / source).read_bytes() for source in SOURCES]
-    made_from += [Path(random_artifacts.__file__).read_bytes(), f"{MODEL} {dtype}".encode()]
-    kept = host_builds.cache_folder() / f"parity-{hashlib.sha256(b''.join(made_from)).hexdigest()[:16]}.pt2"
-    if not kept.exists():
-        artifact = load_artifact(folder / "model.pt")
-        content = compiled_bytes(eager, artifact.metadata, artifact.golden_inputs, artifact.golden_output)
-        write_artifact(kept, content)
-    write_artifact(folder / "model.pt2", kept.read_bytes())
+    write_artifact(folder / "model.pt2", compiled_form(dtype))
     return Forms(eager, folder / "model.pt", folder / "model.pt2")
 
 
@@ -190,6 +177,13 @@ def test_the_compiled_file_says_the_same_of_itself(forms, compiled, library):
     assert {key: native.fact(key) for key in facts} == facts
 
 
+def test_the_compiled_file_names_no_folder_of_the_machine_that_made_it(forms):
+    content = forms.compiled.read_bytes()
+    assert b"closure.wrapper.so" in content  # its entries are not packed
+    for folder in (Path(torch.__file__).parent, tempfile.gettempdir()):
+        assert f"{folder}/".encode() not in content
+
+
 def test_compiled_code_takes_any_strides_and_refuses_what_it_would_misread(forms, compiled, library):
     velocity = torch.randn(1, 2, 24, 16, generator=torch.Generator().manual_seed(2))
     assert torch.equal(compiled(velocity.mT), compiled(velocity.mT.contiguous()))
@@ -217,11 +211,13 @@ def test_compiled_cells_get_what_the_artifact_gives(tmp_path, is_long):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         core = TensorBasisStress(2, channels=8, hidden_layers=2)
-    closure = pointwise_closure(core, artifact.metadata)
-    content = compiled_bytes(closure, artifact.metadata, artifact.golden_inputs, artifact.golden_output)
-    write_artifact(tmp_path / "pointwise.pt2", content)
-    compiled = load_artifact(tmp_path / "pointwise.pt2", allow_compiled=True)
-    measure_parity(closure, {"pointwise.pt": artifact, "pointwise.pt2": compiled}, artifact.golden_inputs, 1000)
+    closure, paths = pointwise_closure(core, artifact.metadata), RunPaths(tmp_path)
+    run_forms.write_forms(("pt2",), paths, {paths.pointwise: closure}, {})
+    assert manifest_path(paths.pointwise_compiled).exists()
+    names = [form["name"] for form in json.loads(paths.parity.read_text())["forms"]]
+    assert names == ["pointwise, eager", "pointwise.pt", "pointwise.pt2"]
+    compiled = load_artifact(paths.pointwise_compiled, allow_compiled=True)
+    measure_parity(closure, {"pointwise.pt2": compiled}, artifact.golden_inputs, 1000)
     gradient, width = (tensor.clone() for tensor in artifact.golden_inputs)
     gradient[3, 1], gradient[5], width[7] = torch.nan, 1e30, torch.inf
     (output, counts), (expected, expected_counts) = compiled.guarded(gradient, width), artifact.guarded(gradient, width)

@@ -1,6 +1,8 @@
 """What a call must leave as it was, and what of the host must not change a call: shown by programs of their own."""
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,8 +27,9 @@ def numbers(printed: str) -> dict[str, int]:
     return {name: int(number) for name, number in zip(words[::2], words[1::2], strict=True)}
 
 
-def run(program: Path, *arguments, timeout: float = 120) -> dict[str, int]:
-    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=timeout)
+def run(program: Path, *arguments, timeout: float = 120, **environment: str) -> dict[str, int]:
+    command = [program, *map(str, arguments)]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, f"exit code {done.returncode}: {done.stdout}{done.stderr}"
     assert done.stderr == ""
     return numbers(done.stdout)
@@ -47,6 +50,63 @@ def test_random_inputs_under_traps_leave_the_host_as_it_was(kind, random_inputs,
 def test_openmp_threads_of_the_host_do_not_trap_and_keep_their_state(kind, random_inputs, is_long, request):
     artifact = request.getfixturevalue(f"{kind}_artifact")
     assert run(random_inputs, artifact, 10_000 if is_long else 200, 2, 2, timeout=1200)["cells"] > 0
+
+
+@pytest.mark.parametrize(("threads", "of_mkl"), [(1, "2"), (2, "4")])
+def test_a_number_of_threads_for_mkl_alone_does_not_count(threads, of_mkl, random_inputs, grid_artifact):
+    """MKL, which is inside torch, would start its threads in the team of the host, whose traps are on."""
+    assert run(random_inputs, grid_artifact, 200, 5, threads, MKL_NUM_THREADS=of_mkl)["calls"] == 200
+
+
+COUNTING_HOST = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from tests.hosts.native import Library
+
+closure, num_calls = Library(Path(sys.argv[1])).open(Path(sys.argv[2])), 50
+velocity = np.zeros((1, 2, 64, 64), np.float32)
+faults = [0, 0]
+for part in (0, 1):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(num_calls):
+        closure.apply([velocity], velocity)
+    faults[part] = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults[1] / num_calls)
+"""
+
+
+def test_memory_of_a_call_serves_the_next(native_build, grid_artifact):
+    """Without what hpcs_open does about it, some 260 pages of 4 KiB are mapped anew in each call."""
+    command = [sys.executable, "-c", COUNTING_HOST, str(native_build), str(grid_artifact)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert float(done.stdout) < 30, done.stderr
+
+
+FORKING_HOST = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from tests.hosts.native import Library
+
+closure = Library(Path(sys.argv[1])).open(Path(sys.argv[2]))
+velocity = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 2, 128, 128)).astype(np.float32)
+before, after = np.empty_like(velocity), np.empty_like(velocity)
+closure.apply([velocity], before)
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    status = closure.apply([velocity], after).status
+    os._exit(status if np.array_equal(before, after) else 99)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_child_of_the_host_may_call_too(native_build, grid_artifact):
+    command = [sys.executable, "-c", FORKING_HOST, str(native_build), str(grid_artifact)]
+    environment = os.environ | {"MKL_NUM_THREADS": "2"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "0\n", done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("kind", ["grid", "pointwise"])

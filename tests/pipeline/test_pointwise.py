@@ -38,9 +38,16 @@ def test_the_run_writes_both_forms_at_the_width_of_the_filter(tiny_run):
     assert whole.outputs[0].field == "sgs_force" and cells.outputs[0].field == "sgs_stress"
 
 
+def test_both_forms_are_held_against_the_network(tiny_run):
+    report = json.loads(tiny_run.parity.read_text())
+    names = [form["name"] for form in report["forms"]]
+    assert names == ["model, eager", "model.pt", "pointwise, eager", "pointwise.pt"]
+    assert all(form["from_eager"] <= report["allowed_from_eager"] for form in report["forms"])
+
+
 def test_even_so_short_a_training_beats_no_closure_a_priori(tiny_run):
     scores = {
-        score["name"]: score["relative_error_force"]
+        score["name"]: score["relative_error_sgs_force"]
         for score in json.loads(tiny_run.evaluation.read_text())["closures"]
     }
     assert scores["learned"] < 0.9 * scores["none"]

@@ -29,7 +29,9 @@ function(_hpcsurrogate_find_torch)
         endif()
     endforeach()
     # Nothing names a symbol of the CUDA part; it announces itself when it is loaded.
-    set(hpcsurrogate_torch_link "-Wl,--push-state,--no-as-needed" ${libraries} "-Wl,--pop-state" PARENT_SCOPE)
+    # One flag, in quotes for spaces: of libraries by themselves CMake warns that libgomp.so.1 is beside them as well.
+    list(JOIN libraries "','" libraries)
+    set(hpcsurrogate_torch_link "-Wl,--push-state,--no-as-needed,'${libraries}',--pop-state" PARENT_SCOPE)
     set(hpcsurrogate_torch_lib "${torch_lib}" PARENT_SCOPE)
     # Wheels before torch 2.6 use the old strings of libstdc++; only this library has to, its interface is C.
     set(abi)

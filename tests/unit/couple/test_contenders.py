@@ -84,3 +84,23 @@ def test_an_artifact_of_double_precision_serves_a_host_of_single_precision(make_
     velocity = torch.ones(1, 2, *host.grid.shape)
     acceleration = build_closure(Plan(experiment, paths), entry, host)(velocity)
     assert acceleration.dtype == torch.float32 and torch.equal(acceleration, -0.5 * velocity)
+
+
+def test_the_learned_closure_counts_the_cells_that_a_guard_would_take_from_it(
+    make_experiment, export_damping, tmp_path
+):
+    """The artifact is trained up to 1 m/s; one start of four blew up and is left out."""
+    learned = {"name": "learned", "closure": {"kind": "learned"}}
+    experiment, paths = make_experiment(couple={"contenders": (learned,)}), RunPaths(tmp_path)
+    export_damping(paths.model, experiment, 0.5)
+    entry = next(entry for entry in make_entries(experiment, 0.1) if entry.name == "learned")
+    host = make_host(entry.host, experiment.flow)
+    closure = build_closure(Plan(experiment, paths), entry, host)
+    assert closure.fallback_fraction == 0
+    velocity = torch.full((4, 2, *host.grid.shape), 0.5)
+    velocity[1], velocity[3, 0, 2, 2] = 2.0, torch.nan
+    assert torch.equal(closure(velocity[:3]), -0.5 * velocity[:3])  # the network alone, outside too
+    closure.watch(velocity[3:])
+    assert closure.fallback_fraction == 0
+    closure.watch(velocity)
+    assert closure.fallback_fraction == pytest.approx(1 / 3)

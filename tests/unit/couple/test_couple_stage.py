@@ -101,6 +101,14 @@ def test_a_braking_closure_is_found_out(finished):
     assert learned["energy_error"] > 0.9
 
 
+def test_it_says_how_much_of_the_flow_was_beyond_the_training_of_the_artifact(finished):
+    """The artifact of these tests is trained up to 1 m/s and 1 / s, which only the braked flow stays below."""
+    summary, _ = finished
+    fractions = {line["role"]: line["fallback_fraction"] for line in summary["contenders"]}
+    assert 0.01 < fractions.pop("learned") < 0.99 and set(fractions.values()) == {None}
+    assert "of the cells in its runs were beyond what it was trained on" in summary["verdict"]
+
+
 def test_the_solver_that_made_the_data_reproduces_it(make_experiment, tmp_path):
     """Same solver, grid and step, sharp filter: float32 round-off is all that differs, and 1 s amplifies it little."""
     experiment = make_experiment(

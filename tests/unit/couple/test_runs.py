@@ -53,6 +53,15 @@ def test_stop_ends_the_run_and_the_rest_is_not_a_number(observer, velocity):
     assert run.energy.shape == (6, 3) and torch.isnan(run.energy[3:]).all() and torch.isnan(run.vorticity[3:]).all()
 
 
+def test_every_velocity_that_is_observed_is_shown(observer, velocity, monkeypatch):
+    monkeypatch.setattr(runs, "MAX_BATCH_POINTS", 128)  # two starts of 8 x 8
+    shown = []
+    run = run_starts(observer, None, velocity, 2, 2, shown.append)
+    assert [len(part) for part in shown] == [2, 2, 2, 1, 1, 1]
+    energy = torch.cat([torch.stack(shown[:3]), torch.stack(shown[3:])], 1).square().sum(2).mean((-2, -1)) / 2
+    torch.testing.assert_close(run.energy, energy)
+
+
 def test_cost_of_a_step_is_what_the_step_takes():
     """Steps that sleep: the clock may only add. The thread count is as before."""
     threads = torch.get_num_threads()

@@ -20,6 +20,7 @@ def line(name, role, time, ratio=1.0, **changes):
         "reached_end": False,
         "stable": True,
         "blow_up_time": None,
+        "fallback_fraction": 0.0 if role == "learned" else None,
         "cost_ms_per_step": 0.5 * ratio,
         "cost_ratio_time": ratio,
         "effective_grid": 64.0 * time,
@@ -110,6 +111,7 @@ def test_beyond_the_ladder_its_last_rung_gives_the_least_price():
         (Circumstances(0.95, 1, False), {}, "One start says nothing about the spread."),
         (Circumstances(0.95, 4, True), {}, "the interval looks surer than it is"),
         (FOUR_STARTS, {"reached_end": True}, "a longer one would tell more"),
+        (FOUR_STARTS, {"fallback_fraction": 0.123}, "12 % of the cells in its runs were beyond what it was trained on"),
     ],
 )
 def test_what_weakens_the_answer_is_said(circumstances, changes, words):

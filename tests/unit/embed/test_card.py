@@ -25,6 +25,7 @@ def a_line(name: str, time: float) -> dict:
         "decorrelation_time": time,
         "decorrelation_interval": [0.9 * time, 1.1 * time],
         "cost_ratio_time": 2.5,
+        "fallback_fraction": 0.0123 if name == "learned" else None,
     }
 
 
@@ -69,9 +70,9 @@ def test_scores_stand_beside_the_best_classical_closure_and_the_verdict_with_its
     text = card(certified, SHA256, "model.pt")
     rows = rows_of(text)
     assert rows["target: commutator"] == ["learned", "best classical: gradient 4"]
-    assert rows["error of the force"] == ["0.456", "0.789"] and "correlation of the stress" not in rows
+    assert rows["error of the commutator"] == ["0.456", "0.789"] and "correlation of the stress" not in rows
     assert VERDICT["verdict"] in text and rows["learned"] == ["3.21", "2.89 to 3.53", "2.5"]
-    assert "Unverified" not in text
+    assert "Unverified" not in text and "the guard would have given 1.2 % of the cells" in text
 
 
 def test_what_was_not_measured_is_said(metadata):
@@ -139,6 +140,7 @@ def test_a_pointwise_file_has_a_card_and_its_lines_run(tmp_path, metadata):
     text = path.with_suffix(".md").read_text()
     assert "kind `pointwise`" in text and "the cell's filter width" in text
     assert isinstance(written.inputs[0], FieldPort) and "(n, 4)" in text
+    assert "The stress is symmetric by its form" in text and "symmetric" not in card(metadata, SHA256, "model.pt")
     gradient, width = load_artifact(path).golden_inputs
     names = {"velocity_gradient": gradient, "filter_width": width}
     exec(usage(written, str(path))["python"], names)

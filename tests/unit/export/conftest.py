@@ -56,21 +56,29 @@ def prepared_velocity(realisation: int) -> np.ndarray:
 
 
 @pytest.fixture
-def paths(tmp_path, experiment) -> RunPaths:
-    paths = RunPaths(tmp_path / "run")
-    records = []
-    for realisation in range(4):
+def write_prepared(experiment):
+    """`write_prepared(paths, realisation, velocity)` writes a shard and the catalogue of all that lie there."""
+
+    def write(paths: RunPaths, realisation: int, velocity: np.ndarray) -> None:
         header = ShardHeader(
-            dataset_name="synthetic", realisation=realisation, num_snapshots=NUM_SNAPSHOTS, snapshot_interval=0.1,
+            dataset_name="synthetic", realisation=realisation, num_snapshots=len(velocity), snapshot_interval=0.1,
             grid_shape=(NX, NX), domain=experiment.flow.domain, layout="staggered", filter_kind="face_average",
             filter_width=(experiment.flow.domain[0] / NX,) * 2,
         )  # fmt: skip
-        path = paths.prepared / shard_name(realisation)
-        with ShardWriter(path, header, ["velocity"]) as shard:
-            for snapshot in prepared_velocity(realisation):
+        with ShardWriter(paths.prepared / shard_name(realisation), header, ["velocity"]) as shard:
+            for snapshot in velocity:
                 shard.append({"velocity": snapshot})
-        records.append(catalogue_shard(path))
-    Catalogue.from_shards(paths.prepared, records).write()
+        present = [path for path in map(paths.prepared.joinpath, map(shard_name, range(4))) if path.exists()]
+        Catalogue.from_shards(paths.prepared, [catalogue_shard(path) for path in present]).write()
+
+    return write
+
+
+@pytest.fixture
+def paths(tmp_path, write_prepared) -> RunPaths:
+    paths = RunPaths(tmp_path / "run")
+    for realisation in range(4):
+        write_prepared(paths, realisation, prepared_velocity(realisation))
     learned = {"name": "learned", "correlation_force": 0.8, "relative_error_force": 0.6}
     write_json_atomic(paths.evaluation, {"target": "commutator", "closures": [learned]})
     return paths

@@ -72,7 +72,7 @@ def test_export_writes_the_weights_with_their_metadata_and_a_report(experiment, 
     assert all(torch.equal(weights[name], tensor) for name, tensor in trained.state_dict().items())
     assert metadata == load_artifact(paths.model).metadata
     report = json.loads(paths.parity.read_text())
-    assert [form["name"] for form in report["forms"]] == ["eager", "model.pt"]
+    assert [form["name"] for form in report["forms"]] == ["model, eager", "model.pt"]
     assert report["dtype"] == "float32" and report["forms"][1]["from_eager"] <= report["allowed_from_eager"] == 1e-6
     run_export(experiment, paths)
     assert not paths.exported_weights.exists()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hpcsurrogate.core.atomic import write_json_atomic
-from hpcsurrogate.core.config import Experiment, Smagorinsky
+from hpcsurrogate.core.config import Experiment, Filter, Smagorinsky
 from hpcsurrogate.core.errors import DataError, ModelRefusedError
 from hpcsurrogate.data.catalogue import Catalogue
 from hpcsurrogate.embed.artifact import load_artifact, manifest_path
@@ -136,6 +136,35 @@ def test_certificate_holds_the_learned_score_and_the_best_classical_one(experime
     scores = load_artifact(paths.model).metadata.certificate.a_priori
     assert scores["learned"] == closures[0] and scores["best_classical"] == closures[3]
     assert scores["closures"] == closures
+
+
+def test_the_best_classical_closure_is_so_at_what_the_network_was_trained_for(experiment, paths, trained):
+    closures = [
+        {"name": "learned", "relative_error_force": 0.4, "relative_error_sgs_force": 0.4},
+        {"name": "leith", "relative_error_force": 0.7, "relative_error_sgs_force": 0.9},
+        {"name": "gradient 2", "relative_error_force": 0.8, "relative_error_sgs_force": 0.6},
+    ]
+    for target, best in (("commutator", closures[1]), ("sgs_force", closures[2])):
+        write_json_atomic(paths.evaluation, {"target": target, "closures": closures})
+        run_export(experiment, paths)
+        assert load_artifact(paths.model).metadata.certificate.a_priori["best_classical"] == best
+
+
+@pytest.mark.parametrize("value", [0.0, 1.5, float("nan")])
+def test_training_data_without_a_range_are_refused(experiment, paths, trained, write_prepared, value):
+    """Everything that moves would be outside, so that every host would run the classical closure alone."""
+    for realisation in experiment.prepare.split.train:
+        write_prepared(paths, realisation, np.full((3, 2, 16, 16), value, np.float32))
+    with pytest.raises(DataError, match="training data of realisations 0, 1 are uniform or not finite"):
+        run_export(experiment, paths)
+    assert not paths.model.exists()
+
+
+def test_the_classical_closure_is_as_wide_as_the_filter(experiment, paths, trained):
+    prepare = experiment.prepare.model_copy(update={"filter": Filter(kind="box", width_over_spacing=2.0)})
+    run_export(experiment.model_copy(update={"prepare": prepare}), paths)
+    metadata = load_artifact(paths.model).metadata
+    assert metadata.fallback.width == metadata.filter.width == pytest.approx(2 * metadata.host.grid_spacing[0])
 
 
 def test_same_weights_give_the_same_network(experiment, paths, trained):

@@ -19,7 +19,7 @@ def test_every_section_that_changes_a_result_belongs_to_one_stage():
 def test_outputs_and_progress_are_names_of_paths():
     paths = RunPaths("run")
     for stage in STAGES:
-        for name in (*stage.outputs, *stage.progress):
+        for name in (*stage.outputs, *stage.optional, *stage.progress):
             assert getattr(paths, name).is_relative_to(paths.run_dir)
 
 

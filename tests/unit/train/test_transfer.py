@@ -10,11 +10,13 @@ from safetensors.torch import load_file, save, save_file
 
 from hpcsurrogate.core.config import CnnModel, FiniteVolumeHost, Flow, QuadraticStencilModel, Transfer
 from hpcsurrogate.core.errors import ConfigError, ModelRefusedError
-from hpcsurrogate.core.metadata import ArtifactMetadata
+from hpcsurrogate.core.metadata import ArtifactMetadata, FilterDescription, HostDescription
 from hpcsurrogate.export.grid_closure import GridClosure
+from hpcsurrogate.export.pointwise import describe_pointwise, write_pointwise
 from hpcsurrogate.export.script import artifact_bytes, script_module, write_artifact
 from hpcsurrogate.models.build import build_model
 from hpcsurrogate.models.features import patch_covariance
+from hpcsurrogate.models.tensor_basis import TensorBasisStress
 from hpcsurrogate.train.checkpoint_files import publish_folder
 from hpcsurrogate.train.transfer import initialise, parameter_groups, transfer_digest
 
@@ -182,6 +184,15 @@ def test_weights_that_are_not_finite_or_no_safetensors_are_refused(source, tmp_p
     for name, what in (("nan", "layers.1.bias holds values that are not finite"), ("text", "no whole safetensors")):
         with pytest.raises(ModelRefusedError, match=what):
             initialise(network(seed=2), Transfer(path=str(tmp_path / f"{name}.safetensors")))
+
+
+def test_a_pointwise_artifact_is_refused(tmp_path):
+    filtered = FilterDescription(kind="box", width=0.1)
+    host = HostDescription(kind="finite_volume", order=2, grid_spacing=(0.1, 0.1), time_step=0.01)
+    path = tmp_path / "pointwise.pt"
+    write_pointwise(path, TensorBasisStress(2, 4, 1), describe_pointwise("part", 2, filtered, host, 10.0))
+    with pytest.raises(ConfigError, match=r"pointwise\.pt holds a part of a network; name the model\.pt"):
+        initialise(network(seed=2), Transfer(path=str(path)))
 
 
 def test_an_artifact_without_names_is_refused(source, tmp_path):

@@ -82,9 +82,10 @@ module hpcsurrogate
     end type
 
     interface
-        subroutine hpcs_default_options(options) bind(c)
-            import :: c_options
+        subroutine hpcs_set_defaults(options, struct_size) bind(c)
+            import :: c_options, c_size_t
             type(c_options), intent(out) :: options
+            integer(c_size_t), value :: struct_size
         end subroutine
 
         integer(c_int) function hpcs_open(path, options, opened) bind(c)
@@ -141,7 +142,8 @@ module hpcsurrogate
 
 contains
 
-    !> Load the artifact after every check, those of `options` against it included. status is HPCS_OK or fatal.
+    !> Load the artifact after every check, those of `options` against it included. status is HPCS_OK, or fatal,
+    !! or recoverable if an option is none or there is no memory.
     subroutine open_closure(self, path, options, status)
         class(closure), intent(inout) :: self
         character(*), intent(in) :: path
@@ -150,7 +152,7 @@ contains
         type(c_options) :: in_c
         character(:, c_char), allocatable, target :: layout, input_units, output_units
 
-        call hpcs_default_options(in_c)
+        call hpcs_set_defaults(in_c, c_sizeof(in_c))
         in_c%unguarded = merge(1, 0, options%unguarded)
         in_c%allow_compiled = merge(1, 0, options%allow_compiled)
         in_c%num_threads = options%num_threads
@@ -225,8 +227,8 @@ contains
         integer, intent(out) :: status
         type(closure_counts), intent(out), optional :: counts
 
-        call apply_arrays(self, [grid_array(c_loc(velocity), FLOAT32, shape(velocity))], &
-            grid_array(c_loc(acceleration), FLOAT32, shape(acceleration)), status, counts)
+        call apply_arrays(self, [grid_array(c_loc(velocity), FLOAT32, shape(velocity, int64))], &
+            grid_array(c_loc(acceleration), FLOAT32, shape(acceleration, int64)), status, counts)
     end subroutine
 
     subroutine apply_real64(self, velocity, acceleration, status, counts)
@@ -236,8 +238,8 @@ contains
         integer, intent(out) :: status
         type(closure_counts), intent(out), optional :: counts
 
-        call apply_arrays(self, [grid_array(c_loc(velocity), FLOAT64, shape(velocity))], &
-            grid_array(c_loc(acceleration), FLOAT64, shape(acceleration)), status, counts)
+        call apply_arrays(self, [grid_array(c_loc(velocity), FLOAT64, shape(velocity, int64))], &
+            grid_array(c_loc(acceleration), FLOAT64, shape(acceleration, int64)), status, counts)
     end subroutine
 
     subroutine replace_real32(self, field, status, counts)
@@ -247,7 +249,7 @@ contains
         type(closure_counts), intent(out), optional :: counts
         type(c_array) :: array
 
-        array = grid_array(c_loc(field), FLOAT32, shape(field))
+        array = grid_array(c_loc(field), FLOAT32, shape(field, int64))
         call apply_arrays(self, [array], array, status, counts)
     end subroutine
 
@@ -258,7 +260,7 @@ contains
         type(closure_counts), intent(out), optional :: counts
         type(c_array) :: array
 
-        array = grid_array(c_loc(field), FLOAT64, shape(field))
+        array = grid_array(c_loc(field), FLOAT64, shape(field, int64))
         call apply_arrays(self, [array], array, status, counts)
     end subroutine
 
@@ -269,9 +271,9 @@ contains
         integer, intent(out) :: status
         type(closure_counts), intent(out), optional :: counts
 
-        call apply_arrays(self, [fortran_array(c_loc(velocity_gradient), FLOAT32, shape(velocity_gradient)), &
-            fortran_array(c_loc(filter_width), FLOAT32, shape(filter_width))], &
-            fortran_array(c_loc(sgs_stress), FLOAT32, shape(sgs_stress)), status, counts)
+        call apply_arrays(self, [fortran_array(c_loc(velocity_gradient), FLOAT32, shape(velocity_gradient, int64)), &
+            fortran_array(c_loc(filter_width), FLOAT32, shape(filter_width, int64))], &
+            fortran_array(c_loc(sgs_stress), FLOAT32, shape(sgs_stress, int64)), status, counts)
     end subroutine
 
     subroutine pointwise_real64(self, velocity_gradient, filter_width, sgs_stress, status, counts)
@@ -281,9 +283,9 @@ contains
         integer, intent(out) :: status
         type(closure_counts), intent(out), optional :: counts
 
-        call apply_arrays(self, [fortran_array(c_loc(velocity_gradient), FLOAT64, shape(velocity_gradient)), &
-            fortran_array(c_loc(filter_width), FLOAT64, shape(filter_width))], &
-            fortran_array(c_loc(sgs_stress), FLOAT64, shape(sgs_stress)), status, counts)
+        call apply_arrays(self, [fortran_array(c_loc(velocity_gradient), FLOAT64, shape(velocity_gradient, int64)), &
+            fortran_array(c_loc(filter_width), FLOAT64, shape(filter_width, int64))], &
+            fortran_array(c_loc(sgs_stress), FLOAT64, shape(sgs_stress, int64)), status, counts)
     end subroutine
 
     ! --- what they share --------------------------------------------------------------------------------------------
@@ -303,7 +305,7 @@ contains
     type(c_array) function fortran_array(data, dtype, lengths) result(array)
         type(c_ptr), intent(in) :: data
         integer(c_int), intent(in) :: dtype
-        integer, intent(in) :: lengths(:)
+        integer(int64), intent(in) :: lengths(:)
         integer :: axis
 
         array%data = data
@@ -313,7 +315,7 @@ contains
         array%strides = 0
         do axis = 1, size(lengths)
             array%shape(axis) = lengths(axis)
-            array%strides(axis) = product(int(lengths(:axis - 1), int64))
+            array%strides(axis) = product(lengths(:axis - 1))
         end do
     end function
 
@@ -321,9 +323,9 @@ contains
     type(c_array) function grid_array(data, dtype, lengths) result(array)
         type(c_ptr), intent(in) :: data
         integer(c_int), intent(in) :: dtype
-        integer, intent(in) :: lengths(3)
+        integer(int64), intent(in) :: lengths(3)
 
-        array = fortran_array(data, dtype, [lengths, 1])
+        array = fortran_array(data, dtype, [lengths, 1_int64])
         array%shape(:4) = array%shape([4, 3, 1, 2])
         array%strides(:4) = array%strides([4, 3, 1, 2])
     end function

@@ -54,11 +54,13 @@ typedef struct hpcs_closure hpcs_closure;
 enum { HPCS_CPU = 0, HPCS_CUDA = 1 };
 
 typedef struct {
-    size_t struct_size; /* set by hpcs_default_options */
+    size_t struct_size; /* set by hpcs_default_options; says which version of this header the host has */
 
     int unguarded;        /* 0; 1: the network alone, no guard, no classical closure */
     int allow_compiled;   /* 0; 1: open a .pt2 too, which is native code and can do whatever a program can */
-    int num_threads;      /* 1: OpenMP threads that a call may use */
+    int num_threads;      /* 1: OpenMP threads that a call may use, at most 1024. After a call with more than one the
+                             process must not fork and call in the child: GNU's OpenMP waits there for threads that
+                             the child has not */
     int device;           /* HPCS_CPU: where the network runs and where the arrays lie. HPCS_CUDA: pointers are those
                              of the device, and what the host does with the arrays there must be finished; needs a
                              LibTorch with CUDA. This path is not tested. */
@@ -78,7 +80,11 @@ typedef struct {
     int halo[3];
 } hpcs_options;
 
-void hpcs_default_options(hpcs_options *options);
+/* For a struct of so many bytes. It is the host that says how large its own is: hpcs_open refuses one of another
+ * version of this header, and nothing is written or read beyond it. */
+void hpcs_set_defaults(hpcs_options *options, size_t struct_size);
+
+static inline void hpcs_default_options(hpcs_options *options) { hpcs_set_defaults(options, sizeof *options); }
 
 /* Load an artifact after these checks: its SHA-256 against the manifest beside it, its code, its metadata, its golden
  * vectors, which must be reproduced here, and what the host declares. `options` may be NULL: the defaults.

@@ -87,10 +87,10 @@ class ConstView {
     hpcs_array array_;
 
     void make_contiguous() {
-        std::int64_t stride = 1;
+        std::uint64_t stride = 1;  // unsigned: what is too large is for hpcs_apply to refuse
         for (int axis = array_.num_dims - 1; axis >= 0; --axis) {
-            array_.strides[axis] = stride;
-            stride *= array_.shape[axis];
+            array_.strides[axis] = static_cast<std::int64_t>(stride);
+            stride *= static_cast<std::uint64_t>(array_.shape[axis]);
         }
     }
 };
@@ -107,7 +107,8 @@ class Closure {
   public:
     /// Load the artifact after every check, those of `options` against it included.
     ///
-    /// Throws FatalError if a check fails (tests/hosts/test_languages.py, tests/faults/test_host_start_faults.py).
+    /// Throws FatalError if a check fails (tests/hosts/test_languages.py, tests/faults/test_host_start_faults.py), and
+    /// RecoverableError if an option is none or there is no memory.
     explicit Closure(const std::string& path, const Options& options = Options()) {
         hpcs_closure* opened = nullptr;
         require(hpcs_open(path.c_str(), &options, &opened));

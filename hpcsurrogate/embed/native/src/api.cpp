@@ -1,6 +1,9 @@
 // The C ABI: nothing but success or a status leaves these functions.
 #include <c10/util/Exception.h>
 
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <new>
 #include <string>
@@ -53,20 +56,23 @@ int status_of(const std::string& message) {
     return HPCS_INTERNAL;
 }
 
-int fail(const std::string& message) {
+/// `who` has thrown this.
+int fail(const char* who, const std::string& message) {
     const int status = status_of(message);
     if (status == HPCS_OUT_OF_MEMORY)
         return last_error.set(status, "out of memory; use smaller subdomains, or cut what else the host holds");
     // The last line is the cause; above it the interpreter of torch says where in the network it was.
     const auto end = message.find_last_not_of(" \n") + 1;
     const auto start = message.rfind('\n', end == 0 ? 0 : end - 1);
-    const std::string cause = message.substr(start == std::string::npos ? 0 : start + 1, end);
-    return last_error.set(status, ("the network failed: " + cause).c_str());
+    const auto first = start == std::string::npos ? 0 : start + 1;
+    const std::string cause = message.substr(first, end - first);
+    const std::string remedy = "; see what `hpcsurrogate verify` says of the file";
+    return last_error.set(status, (who + (" failed: " + cause) + remedy).c_str());
 }
 
-/// Do `work`, which returns a status; what it throws becomes one.
+/// Do `work`, which returns a status; what it throws becomes one, with a line that says `who` failed.
 template <class Work>
-int without_exceptions(Work&& work) noexcept {
+int without_exceptions(Work&& work, const char* who = "the network") noexcept {
     last_error.clear();
     try {
         try {
@@ -74,15 +80,24 @@ int without_exceptions(Work&& work) noexcept {
         } catch (const hpcs::Error& error) {
             return last_error.set(error.status, error.what());
         } catch (const c10::Error& error) {
-            return fail(error.what_without_backtrace());
+            return fail(who, error.what_without_backtrace());
         } catch (const std::exception& error) {
-            return fail(error.what());
+            return fail(who, error.what());
         }
     } catch (const std::exception&) {  // of handling the first one
         return last_error.set(HPCS_OUT_OF_MEMORY, "out of memory");
     } catch (...) {
         return last_error.set(HPCS_INTERNAL, "an exception that is none of C++'s own");
     }
+}
+
+/// Free one large block. glibc maps each array above a threshold anew and gives it back, so that every page of a
+/// network's temporary arrays faults in every call, which can double its time; but it raises that threshold to the
+/// largest block, of up to 32 MiB, that the process has freed. No setting is changed: those of the host hold.
+void let_malloc_keep_freed_memory() {
+    constexpr std::size_t just_below_the_most = (std::size_t{32} << 20) - (std::size_t{64} << 10);
+    void* volatile block = std::malloc(just_below_the_most);  // volatile: or the compiler would leave both calls out
+    std::free(block);
 }
 
 int missing(const char* what) { throw hpcs::Error(HPCS_BAD_ARGUMENT, std::string(what) + " is NULL"); }
@@ -93,17 +108,17 @@ int hpcs_is_recoverable(int status) { return status >= HPCS_OK && status <= HPCS
 
 const char* hpcs_last_error(void) { return last_error.text(); }
 
-void hpcs_default_options(hpcs_options* options) {
-    if (options == nullptr)
-        return;
-    *options = hpcs_options{};
-    options->struct_size = sizeof *options;
-    options->num_threads = 1;
-    options->most_fallback = 0.5;
+void hpcs_set_defaults(hpcs_options* options, size_t struct_size) {
+    hpcs_options defaults{};
+    defaults.struct_size = struct_size;
+    defaults.num_threads = 1;
+    defaults.most_fallback = 0.5;
+    if (options != nullptr)
+        std::memcpy(options, &defaults, std::min(struct_size, sizeof defaults));
 }
 
 int hpcs_open(const char* path, const hpcs_options* options, hpcs_closure** closure) {
-    return without_exceptions([&] {
+    const auto open = [&] {
         if (closure == nullptr)
             missing("hpcs_open: closure");
         *closure = nullptr;
@@ -111,13 +126,16 @@ int hpcs_open(const char* path, const hpcs_options* options, hpcs_closure** clos
             missing("hpcs_open: path");
         hpcs_options chosen;
         hpcs_default_options(&chosen);
-        if (options != nullptr)
+        if (options != nullptr) {
+            hpcs::require_sound(*options);
             chosen = *options;
-        hpcs::require_sound(chosen);
+        }
+        let_malloc_keep_freed_memory();
         const hpcs::Surroundings surroundings(chosen.num_threads);
         *closure = new hpcs_closure{hpcs::Closure(path, chosen)};
         return HPCS_OK;
-    });
+    };
+    return without_exceptions(open, path == nullptr ? "hpcs_open" : path);
 }
 
 int hpcs_close(hpcs_closure* closure) {

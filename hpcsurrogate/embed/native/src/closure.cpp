@@ -44,6 +44,21 @@ void require_guard(Network& network, const std::string& path) {
         throw Error(HPCS_BAD_MODEL, path + ": its guard lets through what is not finite; export the model again");
 }
 
+/// Of `guarded`: how many cells fell back, and why. A file may say what it likes.
+void count(const at::Tensor& fallen, hpcs_counts& counts) {
+    if (fallen.scalar_type() != at::kLong || fallen.dim() != 1 || fallen.size(0) != 3)
+        throw Error(HPCS_INTERNAL, "the guard of the artifact returns no three counts; export the model again");
+    const auto number = fallen.accessor<std::int64_t, 1>();
+    counts.outside = number[0], counts.not_finite = number[1], counts.failed = number[2];
+}
+
+/// Or copying it into the host's array would repeat it along an axis.
+void require_same_shape(const at::Tensor& result, const at::Tensor& target) {
+    if (result.sizes() != target.sizes())
+        throw Error(HPCS_INTERNAL, c10::str("the network returns shape ", result.sizes(), " for an output of shape ",
+                                            target.sizes(), "; export the model again"));
+}
+
 }  // namespace
 
 Closure::Closure(const std::string& path, const hpcs_options& options)
@@ -77,12 +92,12 @@ hpcs_counts Closure::apply(int num_inputs, const hpcs_array* inputs, const hpcs_
         } else {
             auto [guarded, fallen] = network_->guarded(fields, is_block_ ? *ports_.halo : 0);
             result = std::move(guarded);
-            const auto* number = fallen.const_data_ptr<std::int64_t>();
-            counts.outside = number[0], counts.not_finite = number[1], counts.failed = number[2];
+            count(fallen, counts);
         }
         if (is_block_)
             result = inner(std::move(result), *output);
         at::Tensor target = view_of(*output, device_);
+        require_same_shape(result, target);
         // An output that the network does not compute but passes on lies in the memory of the input.
         const bool is_input = std::any_of(fields.begin(), fields.end(),
                                           [&](const at::Tensor& field) { return field.is_alias_of(result); });

@@ -13,9 +13,10 @@ namespace {
 constexpr double SAME_LENGTH = 1e-4;
 
 template <class A, class B>
-[[noreturn]] void misfit(const std::string& path, const char* what, const A& artifact, const B& host) {
+[[noreturn]] void misfit(const std::string& path, const char* what, const A& artifact, const B& host,
+                         const char* remedy = "use an artifact that was trained for this host") {
     throw Error(HPCS_MISFIT, c10::str(path, ": ", what, ": the artifact is for ", artifact, ", this host declares ",
-                                      host, "; use an artifact that was trained for this host"));
+                                      host, "; ", remedy));
 }
 
 void require_length(double host, double artifact, const char* what, const std::string& path) {
@@ -44,7 +45,8 @@ void require_halo(const Ports& ports, const hpcs_options& options, const std::st
         if (!ports.halo)
             misfit(path, "halo", "whole fields alone, which must not be cut", c10::str(halo, " cells"));
         if (halo < *ports.halo)
-            misfit(path, "halo", c10::str("a halo of at least ", *ports.halo, " cells"), c10::str(halo, " cells"));
+            misfit(path, "halo", c10::str("a halo of at least ", *ports.halo, " cells"), c10::str(halo, " cells"),
+                   "hand over as many cells of the neighbours");
     }
 }
 
@@ -70,8 +72,12 @@ void require_sound(const hpcs_options& options) {
         if (!sound)
             throw Error(HPCS_BAD_ARGUMENT, "hpcs_options: " + message);
     };
-    require(options.struct_size == sizeof(hpcs_options), "call hpcs_default_options before anything is set in it");
-    require(options.num_threads >= 1, "num_threads must be at least 1");
+    require(options.struct_size == sizeof(hpcs_options),
+            c10::str("struct_size is ", options.struct_size, ", this library has ", sizeof(hpcs_options),
+                     "; call hpcs_default_options before anything is set in it, and compile with the header of the "
+                     "library"));
+    // An OpenMP runtime that cannot start a thread ends the process.
+    require(options.num_threads >= 1 && options.num_threads <= 1024, "num_threads must be between 1 and 1024");
     require(options.device == HPCS_CPU || options.device == HPCS_CUDA, "device must be HPCS_CPU or HPCS_CUDA");
     require(options.device_index >= 0 && options.device_index < 128, "device_index must be between 0 and 127");
     require(options.most_fallback >= 0, "most_fallback must be a fraction of the cells, 0 to 1");

@@ -9,7 +9,8 @@
 namespace hpcs {
 
 /// While one lives: no floating-point exception traps, rounding is to nearest, subnormal numbers are kept, torch uses
-/// `num_threads` OpenMP threads, and its warnings are swallowed. Then all is as it was, the exception flags included.
+/// `num_threads` threads, computes in the types of the artifact, and its warnings are swallowed. Then all is as it was,
+/// the exception flags included.
 ///
 /// Floating-point state belongs to a thread, so that of the OpenMP threads is set and restored in each of them; they
 /// are the same before and after, since an OpenMP runtime keeps its threads for teams of the same size.
@@ -25,9 +26,21 @@ class Surroundings {
         void process(const c10::Warning&) override {}
     };
 
+    /// A host that uses torch itself may have mixed precision switched on, which keeps 8 bits of each number.
+    class NoAutocast {
+      public:
+        NoAutocast();
+        ~NoAutocast();
+
+      private:
+        bool cpu_, cuda_;
+    };
+
     std::fenv_t host_state_;
-    int host_threads_;
     std::vector<std::fenv_t> states_of_team_;  // of the OpenMP threads but this one
+    int host_threads_, host_dynamic_;
+    int host_mkl_threads_ = 0;
+    NoAutocast no_autocast_;
     Silence silence_;
     c10::WarningUtils::WarningHandlerGuard no_warnings_{&silence_};
 };
