@@ -21,6 +21,7 @@ from hpcsurrogate.export.script import artifact_bytes, script_module
 from hpcsurrogate.models.quadratic_stencil import QuadraticStencilNet
 
 SIZE = 64  # numbers in the file that a forgery writes
+MANY = 30_000  # calls of a function by itself that no stack has room for
 
 _PORT = {"components": ["x", "y"], "layout": "staggered", "axes": "bcxy"}
 METADATA = {
@@ -147,6 +148,11 @@ def statements(canary: Path) -> dict[str, tuple[list[str], str]]:
         "calls a method": (["_x = (self).classical(velocity)"], "not understood"),
         "makes an object": (["_x = __torch__.torch.classes.quantized.Linear(velocity)"], "__torch__.torch"),
         "changes the input": (["_x = torch.fill_(velocity, 0)"], "torch.fill_"),
+        "writes into the input": (["_x = torch.mul(velocity, 0, out=velocity)"], "'out' may not stand here"),
+        "writes into the input by another name": (
+            ["_x = torch.max(velocity, 0, max=velocity, max_values=velocity)"],
+            "'max' may not stand here",
+        ),
         "loops for ever": (["while True:", "  pass"], "while"),
         "loops": (["for i in range(9):", "  pass"], "for"),
         "hides in a comment": (["# comment"], "not understood"),
@@ -156,6 +162,17 @@ def statements(canary: Path) -> dict[str, tuple[list[str], str]]:
         "joins lines": (["_x = \\", "1"], "not understood"),
         "ends a number early": (['_x = 1.from_file("a")'], "not understood"),
         "uses a hidden name": (["__x = 1"], "__x"),
+        "exhausts the stack by parentheses": (["_x = " + MANY * "(" + "1" + MANY * ")"], "too deep"),
+        "exhausts the stack by brackets": (["_x = " + MANY * "[" + "1" + MANY * "]"], "too deep"),
+        "exhausts the stack by signs": (["_x = " + MANY * "-" + "1"], "'-' may not stand here"),
+        "exhausts the stack by negations": (["_x = " + MANY * "not " + "True"], "not"),
+        "exhausts the stack by sums": (["_x = 1" + MANY * " + 1"], "not understood"),
+        "exhausts the stack by differences": (["_x = 1" + MANY * " -1"], "'-' may not stand here"),
+        "exhausts the stack by conditions": (["_x = 1" + MANY * " if True else 1"], "'if' may not stand here"),
+        "exhausts the stack by indices": (["_y = [1]", "_x = _y" + MANY * "[0]"], r"'\[' may not stand here"),
+        "exhausts the stack by names": (["_x = annotate(__torch__" + MANY * ".a" + ", 1)"], "__torch__.a.a"),
+        "exhausts the stack by indentation": ([i * " " + "if True:" for i in range(100)], "spaces in a row"),
+        "takes long to read": (20 * ['_x = "' + 60_000 * "a" + '"'], "larger than"),
     }
 
 
@@ -169,7 +186,33 @@ def entries(good: bytes, canary: Path) -> dict[str, tuple[bytes, str]]:
     with zipfile.ZipFile(unsealed, "w") as archive:
         for name, entry in broken:
             archive.writestr("archive/" + name, entry)
+    data, constants = (read_entries(good, "good")[name] for name in ("data.pkl", "constants.pkl"))
+    long_storage = data.replace(b"K\x80tQ", b"J\x00\x00\x00\x40tQ", 1)  # 2^30 numbers in the place of 128
+    stored = data[: data.index(b"tQ") + 4]  # up to the first storage, which is remembered
+    far_tensor = stored + b"J\x00\x00\x00\x40" + data.removeprefix(stored + b"K\x00")
     return {
+        "a tensor with more bytes than its entry": (with_changed(good, "data.pkl", long_storage), "as its entry"),
+        "a tensor outside of its storage": (with_changed(good, "data.pkl", far_tensor), "beyond its storage"),
+        "a tensor on another device": (
+            with_changed(good, "data.pkl", data.replace(b"\x03\0\0\0cpu", b"\x04\0\0\0meta", 1)),
+            "not what torch writes",
+        ),
+        "a constant with steps over its storage": (
+            with_changed(good, "constants.pkl", constants.replace(b"(K\x32K\x19", b"(J\0\0\0\x40K\x19", 1)),
+            "beyond its storage",
+        ),
+        "a list that holds itself": (
+            with_changed(good, "constants.pkl", b"\x80\x02]q\x00h\x00a\x85."),
+            "not what torch writes",
+        ),
+        "values nested many times": (
+            with_changed(good, "constants.pkl", b"\x80\x02)" + MANY * b"\x85" + b"."),
+            "nests deeper",
+        ),
+        "room for many values": (
+            with_changed(good, "constants.pkl", b"\x80\x02Nr\xff\xff\xff\x7f."),
+            "not what torch writes",
+        ),
         "code outside its folder": (sealed([*whole, ("code/other.py", b"")]), "code/other.py"),
         "code under a name that climbs": (sealed([*whole, ("code/__torch__/../x.py", b"")]), "climbs|none that"),
         "an absolute name": (sealed([*whole, ("/etc/passwd", b"")]), "none that"),

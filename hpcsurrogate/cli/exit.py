@@ -90,5 +90,6 @@ def report_error(error: BaseException, rank: int, size: int) -> int:
     if line is None:
         traceback.print_exception(error)
         line = f"a fault of the program ({type(error).__name__}); please report it with the lines above"
-    print(f"hpcsurrogate: error: {place}{' '.join(line.split())}", file=sys.stderr, flush=True)
+    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(line.split()))  # of any file's names
+    print(f"hpcsurrogate: error: {place}{line}", file=sys.stderr, flush=True)
     return exit_code

@@ -156,5 +156,5 @@ class ArtifactMetadata(_Part):
             return cls.model_validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"]) or "hpcsurrogate.json"
+            key = ascii(".".join(str(part) for part in first["loc"]))[1:-1] or "hpcsurrogate.json"
             raise ModelRefusedError(f"{origin}: metadata: {key}: {first['msg']}; export the model again") from None

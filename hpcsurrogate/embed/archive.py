@@ -14,7 +14,8 @@ import re
 import torch
 
 from hpcsurrogate.core.errors import ModelRefusedError
-from hpcsurrogate.embed.archive_code import check_code, check_pickle
+from hpcsurrogate.embed.archive_code import check_code, rules
+from hpcsurrogate.embed.archive_pickle import check_pickle
 
 METADATA_ENTRY = "hpcsurrogate.json"
 WEIGHTS_ENTRY = "weights.safetensors"
@@ -48,18 +49,20 @@ def check_archive(content: bytes, origin: object) -> dict[str, bytes]:
     ------
     ModelRefusedError    if an entry is unknown, there twice, larger than the file or not the one that was sealed; if
                          its code is more than calls of pure tensor operators; if a pickle makes other objects than
-                         tensors, numbers, texts, containers and the archive's own classes
+                         tensors within their storage, numbers, texts, containers and the archive's own classes
                          (tests/unit/embed/test_archive.py, tests/faults/test_model_faults.py)
     """
     entries = read_entries(content, origin)
     check_seal(entries, origin)
     classes: set[str] = set()
     for name in sorted(entries):
+        if name.endswith((".py", ".pkl")) and len(entries[name]) > rules().limits["bytes"]:
+            raise ModelRefusedError(f"{origin}: {name} is larger than that of a closure; {REMEDY}")
         if name.endswith(".py"):
             classes |= check_code(entries[name], name, origin)
     for name in ("data.pkl", "constants.pkl"):
         if name in entries:
-            check_pickle(entries[name], name, classes, origin)
+            check_pickle(entries, name, classes, origin)
     return entries
 
 

@@ -1,6 +1,6 @@
-"""The code and the pickles of an archive, held against the list of what an exported closure may do.
+"""The code of an archive, held against the list of what an exported closure may do.
 
-The rule stands in words at the head of native/operators.txt; native/src/archive_check.cpp applies the same one.
+The rule stands in words at the head of native/operators.txt; native/src/archive_code.cpp applies the same one.
 """
 
 import re
@@ -18,7 +18,7 @@ _TOKEN = re.compile(
     r'(?P<string>"(?:[^"\\\n]|\\[^\n])*"(?!"))'
     r"|(?P<number>[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?(?![A-Za-z0-9_.]))"
     rf"|(?P<name>{_IDENTIFIER}(?:\.{_IDENTIFIER})*)"
-    r"|(?P<mark>[()\[\],:=+\-*/%<>&|^~!])"
+    r"|(?P<mark>->|[()\[\],:=\-])"
 )
 _SPACE = re.compile(r"[ \n]*")
 _FOREIGN = re.compile(rb"[^\n\x20-\x7e]")
@@ -28,8 +28,7 @@ _MANGLED = re.compile(r"___torch_mangle_[0-9]+")
 _ROOTS = frozenset({"torch", "ops", "CONSTANTS", "__torch__"})
 _LISTS = frozenset({"__parameters__", "__buffers__"})  # names of the parameters and buffers of a class
 _CLASS_HEADER = ["(", "Module", ")", ":"]
-STOP = 0x2E
-GLOBAL = 0x63
+_NUMBERS = frozenset({"inf", "nan"})  # beside digits, what may follow a minus
 
 
 class Rules(NamedTuple):
@@ -38,8 +37,11 @@ class Rules(NamedTuple):
     operators: frozenset[str]
     callables: frozenset[str]  # what may stand before "(" without a dot: builtins and keywords
     forbidden: frozenset[str]
+    arguments: frozenset[str]  # those that are given by name
+    limits: dict[str, int]
     opcodes: dict[int, str]  # of pickles, and what follows each
-    globals: frozenset[tuple[str, str]]
+    globals: frozenset[str]  # module.name
+    storages: dict[str, int]  # bytes of an element
 
 
 class Token(NamedTuple):
@@ -62,8 +64,11 @@ def rules() -> Rules:
         operators=frozenset(name for (name,) in words["operator"]),
         callables=frozenset(name for (name,) in words["builtin"] + words["keyword"]),
         forbidden=frozenset(name for (name,) in words["forbidden"]),
+        arguments=frozenset(name for (name,) in words["argument"]),
+        limits={name: int(limit) for name, limit in words["limit"]},
         opcodes={int(code, 16): follows for code, follows in words["opcode"]},
-        globals=frozenset((module, name) for module, name in words["global"]),
+        globals=frozenset(f"{module}.{name}" for module, name in words["global"]),
+        storages={f"torch.{name}": int(size) for name, size in words["storage"]},
     )
 
 
@@ -84,67 +89,37 @@ def check_code(source: bytes, entry: str, origin: object) -> set[str]:
     ------
     ModelRefusedError    naming entry, line and what is not allowed (tests/unit/embed/test_archive.py)
     """
+    _check_text(source, entry, origin)
+    tokens = list(_tokens(source.decode("ascii"), entry, origin))
+    module = entry.removeprefix("code/").removesuffix(".py").replace("/", ".")
+    classes, depth = set(), 0
+    for number, token in enumerate(tokens):
+        before, behind = tokens[max(0, number - 2) : number], tokens[number + 1 : number + 5]
+        if token.kind == "name":
+            _check_name(token, entry, origin)
+            _check_place(token, before, behind, depth, entry, origin)
+            if before and before[-1].text == "class":
+                _check_class(behind, token, entry, origin)
+                classes.add(f"{module}.{token.text}")
+        elif token.kind == "mark":
+            depth += (token.text in ("(", "[")) - (token.text in (")", "]"))
+            if not 0 <= depth <= rules().limits["depth"]:
+                _refuse(f"{entry} line {token.line}: brackets are nested too deep or not opened", origin)
+            _check_mark(token, before, behind, entry, origin)
+    return classes
+
+
+def _check_text(source: bytes, entry: str, origin: object) -> None:
     foreign = _FOREIGN.search(source)
     if foreign:
         line = source.count(b"\n", 0, foreign.start()) + 1
         _refuse(f"{entry} line {line}: byte {foreign.group()[0]:#04x} is no printable ASCII", origin)
+    if b" " * (rules().limits["spaces"] + 1) in source:
+        _refuse(f"{entry}: holds more spaces in a row than an export writes", origin)
     hook = _HOOK.search(source)
     if hook:  # the rule below would do; this says more
         name = hook.group(1).decode("ascii")
         _refuse(f"{entry}: defines {name}, which torch may run while it loads the file", origin)
-    tokens = list(_tokens(source.decode("ascii"), entry, origin))
-    module = entry.removeprefix("code/").removesuffix(".py").replace("/", ".")
-    classes = set()
-    for number, token in enumerate(tokens):
-        before = tokens[max(0, number - 2) : number]
-        if token.kind == "name":
-            _check_name(token, entry, origin)
-            if before and before[-1].text == "class":
-                _check_class(tokens[number + 1 : number + 5], token, entry, origin)
-                classes.add(f"{module}.{token.text}")
-        elif token.text == "(" and not _may_be_called(before):
-            _refuse(f"{entry} line {token.line}: '{before[-1].text[:60]}' may not be called", origin)
-    return classes
-
-
-def check_pickle(content: bytes, entry: str, classes: set[str], origin: object) -> None:
-    """Refuse a pickle that makes anything but tensors, numbers, texts, containers and objects of `classes`.
-
-    Raises
-    ------
-    ModelRefusedError    naming the entry and what is not allowed (tests/unit/embed/test_archive.py)
-    """
-    position = 0
-    while position < len(content):
-        opcode = content[position]
-        follows = rules().opcodes.get(opcode)
-        if follows is None:
-            _refuse(f"{entry} byte {position}: opcode {opcode:#04x} is none of those a closure needs", origin)
-        start, position = position + 1, _end_of_argument(content, position + 1, follows)
-        if position > len(content):
-            break
-        if opcode == GLOBAL:
-            module, name = content[start : position - 1].decode("ascii", errors="replace").split("\n")
-            if (module, name) not in rules().globals and f"{module}.{name}" not in classes:
-                shown = f"{module}.{name}".encode("unicode_escape").decode("ascii")[:100]
-                _refuse(f"{entry} byte {start - 1}: '{shown}' is none of the types of a closure", origin)
-        if opcode == STOP and position == len(content):
-            return
-        if opcode == STOP:
-            break
-    _refuse(f"{entry}: is cut off or goes on behind its end", origin)
-
-
-def _end_of_argument(content: bytes, start: int, follows: str) -> int:
-    """Position behind the argument of an opcode; beyond the end of `content` if that is cut off."""
-    if follows == "lines2":
-        first = content.find(b"\n", start)
-        second = content.find(b"\n", first + 1) if first >= 0 else -1
-        return second + 1 if second >= 0 else len(content) + 1
-    if follows.startswith("size"):
-        width = int(follows.removeprefix("size"))
-        return start + width + int.from_bytes(content[start : start + width], "little")
-    return start + int(follows)
 
 
 def _tokens(text: str, entry: str, origin: object) -> Iterator[Token]:
@@ -173,8 +148,36 @@ def _check_name(token: Token, entry: str, origin: object) -> None:
         allowed = parts[0] != "torch" and not hidden
     else:
         allowed = token.text in rules().operators or _CONSTANT.fullmatch(token.text) is not None
-    if not allowed:
+    if not allowed or len(token.text) > rules().limits["name"]:
         _refuse(f"{entry} line {token.line}: '{token.text[:60]}' is none of the operators of a closure", origin)
+
+
+def _check_place(
+    token: Token, before: list[Token], behind: list[Token], depth: int, entry: str, origin: object
+) -> None:
+    """Refuse a condition within an expression, and an argument by a name that torch might write to."""
+    if token.text in ("if", "else"):
+        allowed = depth == 0 and not (before and before[-1].line == token.line)
+    else:
+        is_argument = depth and before[-1].text in ("(", ",") and behind and behind[0].text == "="
+        allowed = not is_argument or token.text in rules().arguments
+    if not allowed:
+        _refuse(f"{entry} line {token.line}: '{token.text[:60]}' may not stand here", origin)
+
+
+def _check_mark(token: Token, before: list[Token], behind: list[Token], entry: str, origin: object) -> None:
+    previous = before[-1] if before else Token("mark", ",", 0)
+    if token.text == "(":
+        if not _may_be_called(before):
+            _refuse(f"{entry} line {token.line}: '{previous.text[:60]}' may not be called", origin)
+        return
+    if token.text == "-":
+        is_number = bool(behind) and (behind[0].kind == "number" or behind[0].text in _NUMBERS)
+        allowed = is_number and previous.text in ("(", "[", ",", ":", "=")
+    else:
+        allowed = (previous.text, token.text) not in (("]", "["), ("=", "="))
+    if not allowed:
+        _refuse(f"{entry} line {token.line}: '{token.text}' may not stand here", origin)
 
 
 def _check_class(header: list[Token], name: Token, entry: str, origin: object) -> None:

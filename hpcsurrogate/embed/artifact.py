@@ -6,6 +6,8 @@ Legend: b batch, n cell, c component, x and y the grid axes.
 import hashlib
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -164,12 +166,8 @@ def load_artifact(path: str | Path, device: str | torch.device = "cpu", allow_co
         return _load_compiled(path, device, allow_compiled)
     content = read_checked(path)
     entries = check_archive(content, path)
-    try:
-        with quiet_torchscript():
-            module = torch.jit.load(io.BytesIO(content), map_location=device)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelRefusedError(f"{path}: torch cannot load it ({reason}); export the model again") from None
+    with _errors_of_torch(path, "load"), quiet_torchscript():
+        module = torch.jit.load(io.BytesIO(content), map_location=device)
     metadata = metadata_of(entries, path)
     golden = _read_golden(module, metadata, path)
     weights = _read_weights(entries.get(EXTRA + WEIGHTS_ENTRY, b""), path)
@@ -187,11 +185,25 @@ def _load_compiled(path: Path, device: str | torch.device, allowed: bool) -> Art
     if torch.device(device).type != "cpu":
         raise ModelRefusedError(f"{path}: is compiled for a CPU; take the .pt file, which runs on other devices too")
     module, text = unpack(read_checked(path), path)
-    metadata = ArtifactMetadata.from_json(text, str(path))
+    metadata = metadata_of({EXTRA + METADATA_ENTRY: text.encode()}, path)
     golden = _read_golden(module, metadata, path)
     artifact = Artifact(path, module, metadata, tuple(golden[:-1]), golden[-1], {})
     check_golden(artifact)
     return artifact
+
+
+@contextmanager
+def _errors_of_torch(path: Path, task: str) -> Iterator[None]:
+    """A block whose errors, whatever the file makes torch raise, are a reason to refuse it."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (torch.jit.Error, RuntimeError, ValueError, TypeError, LookupError) as error:
+        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        # Of an error while it runs, torch gives where it was in the code first.
+        reason = lines[-1 if task == "run" else 0].strip()
+        raise ModelRefusedError(f"{path}: torch cannot {task} it ({reason}); export the model again") from None
 
 
 def check_golden(artifact: Artifact) -> float:
@@ -200,17 +212,22 @@ def check_golden(artifact: Artifact) -> float:
     Raises
     ------
     ModelRefusedError    if the difference is not a number or above `GOLDEN_TOLERANCE`, `GOLDEN_TOLERANCE_FLOAT64` in
-                         float64, `GOLDEN_TOLERANCE_CUDA` on CUDA
+                         float64, `GOLDEN_TOLERANCE_CUDA` on CUDA; or if its guard does not answer as a guard does
     """
     expected = artifact.golden_output
-    with torch.no_grad():
+    with torch.no_grad(), _errors_of_torch(artifact.path, "run"):
         output = artifact(*artifact.golden_inputs)
-    if output.shape != expected.shape:
-        raise ModelRefusedError(
-            f"{artifact.path}: returns shape {tuple(output.shape)} for its golden inputs, not {tuple(expected.shape)}; "
-            "export the model again"
-        )
-    difference = float((output - expected).abs().max() / expected.abs().max())
+        guarded, counts = artifact.module.guarded(*artifact.golden_inputs)
+        if (guarded.shape, counts.shape, counts.dtype) != (expected.shape, (3,), torch.int64):
+            raise ModelRefusedError(
+                f"{artifact.path}: its guard returns no output with three counts; export the model again"
+            )
+        if output.shape != expected.shape:
+            raise ModelRefusedError(
+                f"{artifact.path}: returns shape {tuple(output.shape)} for its golden inputs, not "
+                f"{tuple(expected.shape)}; export the model again"
+            )
+        difference = float((output - expected).abs().max() / expected.abs().max())
     tolerance = GOLDEN_TOLERANCE_FLOAT64 if expected.dtype == torch.float64 else GOLDEN_TOLERANCE
     if expected.is_cuda:
         tolerance = GOLDEN_TOLERANCE_CUDA
@@ -223,9 +240,31 @@ def check_golden(artifact: Artifact) -> float:
 
 
 def metadata_of(entries: dict[str, bytes], origin: object) -> ArtifactMetadata:
-    """Return what a file says about itself, from the entries that `check_archive` returned."""
+    """Return what a file says about itself, from the entries that `check_archive` returned.
+
+    Raises
+    ------
+    ModelRefusedError    if it is missing or of another schema, or holds letters that would move the cursor of a
+                         terminal (tests/unit/embed/test_card.py)
+    """
     text = entries.get(EXTRA + METADATA_ENTRY, b"").decode("utf-8", errors="replace")
-    return ArtifactMetadata.from_json(text, str(origin))
+    metadata = ArtifactMetadata.from_json(text, str(origin))
+    if not all(map(str.isprintable, _texts(metadata.model_dump()))):
+        raise ModelRefusedError(f"{origin}: {METADATA_ENTRY} holds letters that do not print; do not use this file")
+    return metadata
+
+
+def _texts(tree: object) -> Iterator[str]:
+    """All texts of a tree, keys among them."""
+    if isinstance(tree, str):
+        yield tree
+    elif isinstance(tree, dict):
+        for key, value in tree.items():
+            yield key
+            yield from _texts(value)
+    elif isinstance(tree, (list, tuple)):
+        for value in tree:
+            yield from _texts(value)
 
 
 def read_checked(path: Path) -> bytes:
@@ -260,6 +299,8 @@ def read_checked(path: Path) -> bytes:
 def _read(path: Path) -> bytes | None:
     """The file's content, None if there is no such file."""
     try:
+        if path.exists() and not path.is_file():  # of a pipe or a device there may be no end
+            raise IsADirectoryError
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -303,5 +344,5 @@ def _expected_shape(port: FieldPort) -> str:
 def _read_weights(content: bytes, path: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load(content) if content else {}
-    except SafetensorError as error:
-        raise ModelRefusedError(f"{path}: {WEIGHTS_ENTRY} is damaged ({error}); export the model again") from None
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:  # the last three of types that torch lacks
+        raise ModelRefusedError(f"{path}: {WEIGHTS_ENTRY} is damaged ({error!r}); export the model again") from None

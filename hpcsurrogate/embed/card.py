@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hpcsurrogate.core.errors import ModelRefusedError
 from hpcsurrogate.core.fields import FIELDS
 from hpcsurrogate.core.metadata import ArtifactMetadata, FieldPort
 from hpcsurrogate.embed.archive import check_archive, read_entries
@@ -93,7 +94,13 @@ def inspect_artifact(path: str | Path) -> str:
     entries = read_entries(content, path, known=None) if path.suffix == COMPILED else check_archive(content, path)
     metadata = metadata_of(entries, path)
     lines = [f"{metadata.name}: {path.name}"]
-    for section in sections(metadata, hashlib.sha256(content).hexdigest(), path.name):
+    try:
+        found = sections(metadata, hashlib.sha256(content).hexdigest(), path.name)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # the certificate may hold anything
+        raise ModelRefusedError(
+            f"{path}: its certificate or provenance is not what an export writes ({error!r}); export the model again"
+        ) from None
+    for section in found:
         lines += ["", section.title.upper()]
         for sentence in section.sentences:
             lines += textwrap.wrap(sentence.replace("`", ""), WIDTH, initial_indent="  ", subsequent_indent="  ")
@@ -142,8 +149,9 @@ def _host(metadata: ArtifactMetadata) -> Section:
     return Section(
         "Made for",
         (
-            f"A {host.kind} solver{order} on cells of {_by(host.grid_spacing)} m with steps of {host.time_step:g} s, "
-            f"and states filtered by `{metadata.filter.kind}` of width {metadata.filter.width:.6g} m.",
+            f"A {host.kind.replace('_', '-')} solver{order} on cells of {_by(host.grid_spacing)} m with steps of "
+            f"{host.time_step:g} s, and states filtered by `{metadata.filter.kind}` of width "
+            f"{metadata.filter.width:.6g} m.",
             cut,
         ),
     )
@@ -157,8 +165,8 @@ def _range(metadata: ArtifactMetadata) -> Section:
     fallback = metadata.fallback
     width = "the cell's filter width" if fallback.width is None else f"{fallback.width:.6g} m"
     sentence = (
-        f"Cells above the largest, or with a value that is not finite within reach, get {fallback.kind} instead "
-        f"(C = {fallback.constant:g}, Delta = {width}) and are counted."
+        f"A cell that is above the largest, or that a value which is not finite reaches, gets the closure of "
+        f"{fallback.kind.title()} instead (C = {fallback.constant:g}, Delta = {width}) and is counted."
     )
     return Section("Range", (sentence,), tuple(rows))
 
@@ -236,7 +244,7 @@ def _by(values: Sequence[float]) -> str:
 
 
 def _numbers(values: Sequence[float]) -> tuple[str, ...]:
-    return tuple(f"{value:.6g}" for value in values)
+    return tuple(f"{value:.4g}" for value in values)
 
 
 def _columns(table: Sequence[tuple[str, ...]]) -> list[str]:

@@ -75,7 +75,7 @@ def verification_lines(findings: dict[str, Any]) -> list[str]:
         f"golden vectors reproduced: relative difference {findings['golden_difference']:.1e}",
     ]
     for name, measured in findings["residuals"].items():
-        lines.append(f"{name}: {measured:.1e}, certificate {findings['certified'][name]:.1e}")
+        lines.append(f"residual {name}: {measured:.1e} of the output, certificate {findings['certified'][name]:.1e}")
     lines += [
         "guard: the output is finite for NaN, infinite, huge and denormal input",
         f"guard: {findings['golden_fallback']:.2%} of the golden cells get the classical closure",

@@ -64,6 +64,29 @@ def test_forged_artifacts_are_refused_with_the_words_of_python(cpp, tmp_path):
     assert len(paths) > 40 and not canary.exists()
 
 
+def test_a_guard_that_is_none_is_refused(cpp, tmp_path):
+    """A tuple of one value in the place of two, and counts that are not three."""
+    good = artifact_forgeries.good_artifact()
+    name = artifact_forgeries.code_entry(good)
+    code = read_entries(good, "good")[name].decode()
+    paths = []
+    for number, (returns, value) in enumerate(
+        [
+            ("Tuple[Tensor]", "(velocity,)"),
+            ("Tensor", "velocity"),
+            ("Tuple[Tensor, Tensor]", "(velocity, torch.zeros([2], dtype=4))"),
+            ("Tuple[Tensor, Tensor]", "(velocity, torch.zeros([3], dtype=6))"),
+            ("Tuple[Tensor, Tensor]", "(torch.sum(velocity), torch.zeros([3], dtype=4))"),
+        ]
+    ):
+        forged = f"{code[: code.index('    halo: int=0')]}    halo: int=0) -> {returns}:\n    return {value}\n"
+        paths.append(tmp_path / f"{number}.pt")
+        write_artifact(paths[-1], artifact_forgeries.with_changed(good, name, forged.encode()))
+        refusal_in_python(paths[-1])
+    *lines, _ = cpp.open(0.0, *paths)
+    assert [line.split()[:2] for line in lines] == [["10", f"{path}:"] for path in paths]
+
+
 PIECES = (
     b"torch", b"ops", b"CONSTANTS.c1", b"__torch__", b"torch.add(", b"torch.add_(", b"def ", b"class ", b"for ", b"_a",
     b"is not", b"if (", b"(", b")", b"]", b".", b"::", b"1.", b"1.5e", b"1e5", b'"', b'"""', b"\\", b"\n", b"#", b"\t",

@@ -35,6 +35,11 @@ def test_several_ranks_are_named_and_lines_are_joined(capsys):
     assert capsys.readouterr().err == "hpcsurrogate: error: rank 3: first second\n"
 
 
+def test_letters_that_would_move_the_cursor_are_not_printed(capsys):
+    report_error(errors.DataError("\x1b[2Ja\u202eb.pt: is missing"), 0, 1)
+    assert capsys.readouterr().err == "hpcsurrogate: error: ?[2Ja?b.pt: is missing\n"
+
+
 def test_of_an_error_that_all_ranks_raise_the_one_that_met_it_speaks(capsys, monkeypatch):
     monkeypatch.setattr("hpcsurrogate.cli.exit.WAIT_FOR_SPEAKER", 0.0)
     error = errors.DataError("damaged")

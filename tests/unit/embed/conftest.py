@@ -1,5 +1,6 @@
 """A small valid artifact: a scripted eddy viscosity, with metadata, golden vectors and checksum."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hpcsurrogate.core.metadata import ArtifactMetadata
 from hpcsurrogate.export.grid_closure import GridClosure
 from hpcsurrogate.export.script import artifact_bytes, script_module, write_artifact
 
+SCRIPT = Path(__file__).parents[3] / "scripts" / "artifact_forgeries.py"
 FIELD = {"unit": "m/s", "components": ["x", "y"], "layout": "staggered", "axes": "bcxy"}
 METADATA = {
     "schema_version": 2, "name": "laplacian", "kind": "grid", "dtype": "float32",
@@ -60,3 +62,17 @@ def artifact_path(tmp_path, laplacian, metadata, golden_input) -> Path:
         golden_output = laplacian(golden_input)
     write_artifact(path, artifact_bytes(script_module(laplacian), metadata, [golden_input], golden_output))
     return path
+
+
+@pytest.fixture(scope="session")
+def artifact_forgeries():
+    spec = importlib.util.spec_from_file_location("artifact_forgeries", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def good(artifact_forgeries) -> bytes:
+    """Content of a small whole artifact."""
+    return artifact_forgeries.good_artifact()

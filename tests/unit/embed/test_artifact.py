@@ -1,6 +1,8 @@
 """What the loader accepts, and everything it must refuse."""
 
 import io
+import json
+import os
 import subprocess
 import sys
 import warnings
@@ -220,3 +222,42 @@ def test_a_solver_needs_no_other_room():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("return (velocity,)", "no output with three counts|not enough values"),
+        ("return (velocity, torch.zeros([2], dtype=4))", "no output with three counts"),
+        ("return (velocity, torch.zeros([3], dtype=6))", "no output with three counts"),
+        ("return (torch.sum(velocity), torch.zeros([3], dtype=4))", "no output with three counts"),
+        ('ops.prim.RaiseException("no", "builtins.SystemExit")', "cannot run it"),
+    ],
+)
+def test_a_guard_that_is_none_is_refused(artifact_forgeries, good, tmp_path, body, reason):
+    """Of a file whose network reproduces its golden vectors."""
+    name = artifact_forgeries.code_entry(good)
+    code = artifact_forgeries.read_entries(good, "good")[name].decode()
+    head = code[: code.index("    halo: int=0")] + "    halo: int=0) -> "
+    returns = "Tuple[Tensor]" if ",)" in body else "Tuple[Tensor, Tensor]"
+    end = "" if body.startswith("return") else "    return (velocity, velocity)\n"
+    forged = f"{head}{returns}:\n    {body}\n{end}".encode()
+    write_artifact(tmp_path / "model.pt", artifact_forgeries.with_changed(good, name, forged))
+    with pytest.raises(ModelRefusedError, match=reason) as refusal:
+        load_artifact(tmp_path / "model.pt")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("dtype", ["F4", "F8_E8M0"])
+def test_weights_of_a_type_that_torch_lacks_are_refused(artifact_forgeries, good, tmp_path, dtype):
+    header = json.dumps({"a": {"dtype": dtype, "shape": [4], "data_offsets": [0, 4 if "8" in dtype else 2]}}).encode()
+    weights = len(header).to_bytes(8, "little") + header + bytes(4 if "8" in dtype else 2)
+    write_artifact(tmp_path / "model.pt", artifact_forgeries.with_changed(good, "extra/weights.safetensors", weights))
+    with pytest.raises(ModelRefusedError, match=f"weights.safetensors is damaged.*{dtype}"):
+        load_artifact(tmp_path / "model.pt")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "model.pt")
+    with pytest.raises(DataError, match="cannot be read"):
+        load_artifact(tmp_path / "model.pt")

@@ -1,8 +1,10 @@
 """The card says what the file holds, in words and numbers, and needs no network for it."""
 
 import io
+import json
 import re
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from hpcsurrogate.export.pointwise import describe_pointwise, write_pointwise
 from hpcsurrogate.export.script import write_artifact
 
 SHA256 = "f" * 64
+ENTRY = "extra/hpcsurrogate.json"
 RESIDUALS = {"galilean_invariance": 2.5e-7, "momentum": 0.0123, "rotation_90": 0.71}
 
 
@@ -102,6 +105,45 @@ def test_inspect_refuses_what_the_loader_refuses_without_loading(artifact_path):
         inspect_artifact(artifact_path)
     with pytest.raises(DataError, match="missing"):
         inspect_artifact(artifact_path.with_name("none.pt"))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"certificate": {"a_priori": {"learned": "x"}}},
+        {"certificate": {"a_priori": {"learned": {"relative_error_force": "x"}, "best_classical": {}}}},
+        {"certificate": {"a_posteriori": {"helped": True}}},
+        {"certificate": {"a_posteriori": {"verdict": "helped", "learned": {"name": 3}}}},
+        {"provenance": {"libraries": ["torch"]}},
+    ],
+)
+def test_a_certificate_of_another_form_is_refused_in_one_line(artifact_forgeries, good, tmp_path, changed):
+    path = write_metadata(artifact_forgeries, good, tmp_path / "model.pt", changed)
+    with pytest.raises(ModelRefusedError, match=r"model.pt: its certificate or provenance is not .*again$"):
+        inspect_artifact(path)
+
+
+@pytest.mark.parametrize("changed", [{"name": "a\x1b]0;b\x07"}, {"name": "a\nb"}, {"provenance": {"c\x1b[2J": {}}}])
+def test_letters_that_would_move_the_cursor_are_refused(artifact_forgeries, good, tmp_path, changed):
+    path = write_metadata(artifact_forgeries, good, tmp_path / "model.pt", changed)
+    for read in (inspect_artifact, load_artifact):
+        with pytest.raises(ModelRefusedError, match="letters that do not print"):
+            read(path)
+
+
+def test_a_key_that_is_none_is_named_in_letters_that_print(artifact_forgeries, good, tmp_path):
+    path = write_metadata(artifact_forgeries, good, tmp_path / "model.pt", {"a\x1b[2J\n": 1})
+    with pytest.raises(ModelRefusedError, match=r"metadata: a\\x1b\[2J\\n: Extra inputs"):
+        inspect_artifact(path)
+
+
+def write_metadata(artifact_forgeries, good: bytes, path: Path, changed: dict) -> Path:
+    """A whole artifact, sealed and with a fitting checksum, whose metadata say something else in these places."""
+    metadata = json.loads(json.dumps(artifact_forgeries.METADATA))
+    for key, value in changed.items():
+        metadata[key] = metadata[key] | value if key == "certificate" else value
+    write_artifact(path, artifact_forgeries.with_changed(good, ENTRY, json.dumps(metadata).encode()))
+    return path
 
 
 def test_of_compiled_code_the_metadata_alone_are_read(artifact_path, metadata):

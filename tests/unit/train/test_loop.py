@@ -259,7 +259,7 @@ def test_a_run_that_goes_on_learns_how_long_a_checkpoint_takes(tmp_path):
     with StopRequest() as stop:
         stop.save_took = reported.append
         second.run(None, stop)
-    assert reported[-1] == second.store.longest_write > 0.0
+    assert 0.0 < reported[-1] <= second.store.longest_write  # the last save may take longest, and nobody asks again
 
 
 def test_an_interrupted_run_goes_on_with_the_average_of_its_weights(tmp_path):

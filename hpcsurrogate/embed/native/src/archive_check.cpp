@@ -14,14 +14,14 @@
 #include <vector>
 
 #include "archive_code.h"
+#include "archive_pickle.h"
+#include "archive_rules.h"
 #include "error.h"
 #include "hpcsurrogate.h"
 #include "sha256.h"
 
 namespace hpcs {
 namespace {
-
-using Entries = std::map<std::string, std::string>;
 
 constexpr const char* SEAL = "extra/content.sha256";
 constexpr std::size_t BEFORE_NAME = 66;  // of a line of the seal: a SHA-256 and two spaces
@@ -144,12 +144,15 @@ void check_archive(const std::string& content, const std::string& path) {
     const Entries entries = read_entries(content, path);
     check_seal(entries, path);
     std::set<std::string> classes;
-    for (const auto& [name, text] : entries)
+    for (const auto& [name, text] : entries) {
+        if ((is_code(name) || name.ends_with(".pkl")) && text.size() > Rules::get().limits.at("bytes"))
+            refuse(path, name + " is larger than that of a closure");
         if (is_code(name))
             check_code(text, name, path, classes);
+    }
     for (const char* name : {"data.pkl", "constants.pkl"})
-        if (const auto pickle = entries.find(name); pickle != entries.end())
-            check_pickle(pickle->second, name, path, classes);
+        if (entries.contains(name))
+            check_pickle(entries, name, path, classes);
 }
 
 }  // namespace hpcs

@@ -3,55 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <functional>
-#include <map>
-#include <sstream>
-#include <utility>
 #include <vector>
 
-#include "error.h"
-#include "hpcsurrogate.h"
-#include "operators.h"
+#include "archive_rules.h"
 
 namespace hpcs {
 namespace {
 
-using Words = std::set<std::string, std::less<>>;
-
-/// The words of operators.txt.
-struct Rules {
-    Words operators, callables, forbidden, globals;
-    std::map<unsigned char, std::string> opcodes;  // of pickles, and what follows each
-
-    static const Rules& get() {
-        static const Rules rules{std::istringstream{std::string(OPERATORS_TXT)}};
-        return rules;
-    }
-
-  private:
-    explicit Rules(std::istringstream text) {
-        for (std::string line; std::getline(text, line);) {
-            std::istringstream words(line);
-            std::string kind, word, second;
-            if (line.starts_with('#') || !(words >> kind >> word))
-                continue;
-            words >> second;
-            if (kind == "operator")
-                operators.insert(word);
-            else if (kind == "builtin" || kind == "keyword")
-                callables.insert(word);
-            else if (kind == "forbidden")
-                forbidden.insert(word);
-            else if (kind == "global")
-                globals.insert(word + "\n" + second);
-            else if (kind == "opcode")
-                opcodes[static_cast<unsigned char>(std::stoi(word, nullptr, 16))] = second;
-        }
-    }
-};
-
-constexpr std::string_view DIGITS = "0123456789", MARKS = "()[],:=+-*/%<>&|^~!";
-constexpr unsigned char STOP = 0x2e, GLOBAL = 0x63;
+constexpr std::string_view DIGITS = "0123456789", MARKS = "()[],:=-";
 
 bool is_digit(char letter) { return letter >= '0' && letter <= '9'; }
 
@@ -60,20 +19,6 @@ bool starts_identifier(char letter) {
 }
 
 bool goes_on(char letter) { return starts_identifier(letter) || is_digit(letter); }
-
-[[noreturn]] void refuse(const std::string& path, const std::string& what) {
-    throw Error(HPCS_BAD_MODEL, path + ": " + what + "; do not use this file");
-}
-
-/// As it may stand in a message.
-std::string quoted(std::string_view text, std::size_t longest = 60) {
-    std::string copy = "'";
-    for (const char letter : text.substr(0, longest))
-        copy += letter >= ' ' && letter <= '~' ? letter : '?';
-    return copy + "'";
-}
-
-// --- code -----------------------------------------------------------------------------------------------------------
 
 enum class Kind { string, number, name, mark };
 
@@ -131,6 +76,8 @@ Token next_token(std::string_view text, std::size_t line) {
         return token(Kind::number, number_length(text));
     if (starts_identifier(text[0]))
         return token(Kind::name, chain_length(text));
+    if (text.starts_with("->"))
+        return token(Kind::mark, 2);
     return token(Kind::mark, MARKS.find(text[0]) == MARKS.npos ? 0 : 1);
 }
 
@@ -146,7 +93,7 @@ std::vector<Token> tokens_of(std::string_view source, const std::string& entry, 
             return tokens;
         const Token token = next_token(source, line);
         if (token.text.empty())
-            refuse(path, entry + " line " + std::to_string(line) + ": " +
+            refuse_code(path, entry + " line " + std::to_string(line) + ": " +
                              quoted(source.substr(0, std::min<std::size_t>(source.find('\n'), 20))) +
                              " is not understood");
         tokens.push_back(token);
@@ -154,19 +101,16 @@ std::vector<Token> tokens_of(std::string_view source, const std::string& entry, 
     }
 }
 
-std::string hexadecimal(unsigned char byte) {
-    constexpr const char* digits = "0123456789abcdef";
-    return std::string("0x") + digits[byte >> 4] + digits[byte & 15];
-}
-
-void refuse_foreign_bytes(std::string_view source, const std::string& entry, const std::string& path) {
+void check_text(std::string_view source, const std::string& entry, const std::string& path) {
     std::size_t line = 1;
     for (const char letter : source) {
         if (letter != '\n' && (letter < ' ' || letter > '~'))
-            refuse(path, entry + " line " + std::to_string(line) + ": byte " +
+            refuse_code(path, entry + " line " + std::to_string(line) + ": byte " +
                              hexadecimal(static_cast<unsigned char>(letter)) + " is no printable ASCII");
         line += letter == '\n';
     }
+    if (source.find(std::string(Rules::get().limits.at("spaces") + 1, ' ')) != source.npos)
+        refuse_code(path, entry + ": holds more spaces in a row than an export writes");
 }
 
 bool is_mangled(std::string_view text) {
@@ -200,6 +144,8 @@ bool is_own_chain(std::string_view chain) {
 }
 
 bool may_stand(std::string_view name) {
+    if (name.size() > Rules::get().limits.at("name"))
+        return false;
     if (name.find('.') != name.npos)
         return is_own_chain(name) || Rules::get().operators.contains(name) || is_constant(name);
     if (name == "torch" || name == "ops" || name == "CONSTANTS" || Rules::get().forbidden.contains(name))
@@ -221,6 +167,30 @@ bool may_be_called(const std::vector<Token>& tokens, std::size_t position) {
     return position > 1 && (tokens[position - 2].text == "def" || tokens[position - 2].text == "class");
 }
 
+/// Whether the name at `position` is no condition within an expression, and no argument by a name that torch might write
+/// to.
+bool is_well_placed(const std::vector<Token>& tokens, std::size_t position, std::size_t depth) {
+    const Token& name = tokens[position];
+    if (name.text == "if" || name.text == "else")
+        return depth == 0 && (position == 0 || tokens[position - 1].line != name.line);
+    const auto is = [&](std::size_t i, std::string_view text) { return i < tokens.size() && tokens[i].text == text; };
+    const bool is_argument =
+        depth > 0 && (is(position - 1, "(") || is(position - 1, ",")) && is(position + 1, "=");
+    return !is_argument || Rules::get().arguments.contains(name.text);
+}
+
+/// Whether a mark that is no "(" may stand at `position`.
+bool may_be_marked(const std::vector<Token>& tokens, std::size_t position) {
+    const std::string_view mark = tokens[position].text, before = position > 0 ? tokens[position - 1].text : ",";
+    if (mark == "-") {
+        const bool is_number = position + 1 < tokens.size() &&
+                               (tokens[position + 1].kind == Kind::number || tokens[position + 1].text == "inf" ||
+                                tokens[position + 1].text == "nan");
+        return is_number && before.size() == 1 && std::string_view("([,:=").find(before) != before.npos;
+    }
+    return !(before == "]" && mark == "[") && !(before == "=" && mark == "=");
+}
+
 bool is_module_class(const std::vector<Token>& tokens, std::size_t name) {
     constexpr std::array<std::string_view, 4> header = {"(", "Module", ")", ":"};
     for (std::size_t i = 0; i < header.size(); ++i)
@@ -232,39 +202,8 @@ bool is_module_class(const std::vector<Token>& tokens, std::size_t name) {
 void refuse_hooks(const std::vector<Token>& tokens, const std::string& entry, const std::string& path) {
     for (std::size_t i = 1; i < tokens.size(); ++i)
         if (tokens[i - 1].text == "def" && tokens[i].text.starts_with("__"))  // the rule would do; this says more
-            refuse(path, entry + ": defines " + std::string(tokens[i].text) +
+            refuse_code(path, entry + ": defines " + std::string(tokens[i].text) +
                              ", which torch may run while it loads the file");
-}
-
-// --- pickles --------------------------------------------------------------------------------------------------------
-
-/// Position behind the argument of an opcode; beyond the end of `content` if that is cut off.
-std::size_t end_of_argument(std::string_view content, std::size_t start, const std::string& follows) {
-    const std::size_t cut_off = content.size() + 1;
-    if (follows == "lines2") {
-        const auto first = content.find('\n', start);
-        const auto second = first == content.npos ? content.npos : content.find('\n', first + 1);
-        return second == content.npos ? cut_off : second + 1;
-    }
-    if (!follows.starts_with("size"))
-        return start + std::stoul(follows);
-    const std::size_t width = std::stoul(follows.substr(4));
-    if (content.size() - start < width)
-        return cut_off;
-    std::size_t length = 0;
-    for (std::size_t i = width; i-- > 0;)
-        length = length << 8 | static_cast<unsigned char>(content[start + i]);
-    return start + width + length;
-}
-
-/// Refuse a type that no closure has; `lines` are the two behind GLOBAL, its module and its name.
-void check_type(std::string_view lines, const std::string& place, const std::string& path,
-                const std::set<std::string>& classes) {
-    lines.remove_suffix(1);
-    std::string name(lines);
-    name[name.find('\n')] = '.';
-    if (!Rules::get().globals.contains(lines) && !classes.contains(name))
-        refuse(path, place + quoted(name, 100) + " is none of the types of a closure");
 }
 
 }  // namespace
@@ -284,50 +223,39 @@ bool is_own_name(std::string_view text) {
 
 void check_code(std::string_view source, const std::string& entry, const std::string& path,
                 std::set<std::string>& classes) {
-    refuse_foreign_bytes(source, entry, path);
+    check_text(source, entry, path);
     std::string module = entry.substr(5, entry.size() - 8);  // without "code/" and ".py"
     for (char& letter : module)
         letter = letter == '/' ? '.' : letter;
     const std::vector<Token> tokens = tokens_of(source, entry, path);
     refuse_hooks(tokens, entry, path);
+    std::size_t depth = 0;  // of brackets; that of a closing one too many is huge
     for (std::size_t i = 0; i < tokens.size(); ++i) {
         const Token& token = tokens[i];
         const std::string place = entry + " line " + std::to_string(token.line) + ": ";
         if (token.kind == Kind::name) {
             if (!may_stand(token.text))
-                refuse(path, place + quoted(token.text) + " is none of the operators of a closure");
+                refuse_code(path, place + quoted(token.text) + " is none of the operators of a closure");
+            if (!is_well_placed(tokens, i, depth))
+                refuse_code(path, place + quoted(token.text) + " may not stand here");
             if (i > 0 && tokens[i - 1].text == "class") {
                 if (!is_module_class(tokens, i))
-                    refuse(path, place + "class " + quoted(token.text) + " is no module");
+                    refuse_code(path, place + "class " + quoted(token.text) + " is no module");
                 classes.insert(module + "." + std::string(token.text));
             }
-        } else if (token.text == "(" && !may_be_called(tokens, i)) {
-            refuse(path, place + quoted(tokens[i - 1].text) + " may not be called");
+        } else if (token.kind == Kind::mark) {
+            if (token.text == "(" || token.text == "[")
+                ++depth;
+            if (token.text == ")" || token.text == "]")
+                --depth;
+            if (depth > Rules::get().limits.at("depth"))
+                refuse_code(path, place + "brackets are nested too deep or not opened");
+            if (token.text == "(" && !may_be_called(tokens, i))
+                refuse_code(path, place + quoted(tokens[i - 1].text) + " may not be called");
+            if (token.text != "(" && !may_be_marked(tokens, i))
+                refuse_code(path, place + quoted(token.text) + " may not stand here");
         }
     }
-}
-
-void check_pickle(std::string_view content, const std::string& entry, const std::string& path,
-                  const std::set<std::string>& classes) {
-    std::size_t position = 0;
-    while (position < content.size()) {
-        const auto opcode = static_cast<unsigned char>(content[position]);
-        const std::string place = entry + " byte " + std::to_string(position) + ": ";
-        const auto follows = Rules::get().opcodes.find(opcode);
-        if (follows == Rules::get().opcodes.end())
-            refuse(path, place + "opcode " + hexadecimal(opcode) + " is none of those a closure needs");
-        const std::size_t start = position + 1;
-        position = end_of_argument(content, start, follows->second);
-        if (position > content.size())
-            break;
-        if (opcode == GLOBAL)
-            check_type(content.substr(start, position - start), place, path, classes);
-        if (opcode == STOP && position == content.size())
-            return;
-        if (opcode == STOP)
-            break;
-    }
-    refuse(path, entry + ": is cut off or goes on behind its end");
 }
 
 }  // namespace hpcs

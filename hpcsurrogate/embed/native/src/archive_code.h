@@ -1,5 +1,5 @@
-// The code and the pickles of an archive, held against the list of what an exported closure may do. The rule stands in
-// words at the head of operators.txt; embed/archive_code.py is the same in Python.
+// The code of an archive, held against the list of what an exported closure may do. The rule stands in words at the head
+// of operators.txt; embed/archive_code.py is the same in Python.
 #pragma once
 
 #include <set>
@@ -19,10 +19,5 @@ bool is_own_name(std::string_view text);
 /// Throws Error with HPCS_BAD_MODEL if it does anything but call listed operators on values.
 void check_code(std::string_view source, const std::string& entry, const std::string& path,
                 std::set<std::string>& classes);
-
-/// Throws Error with HPCS_BAD_MODEL if the pickle makes anything but tensors, numbers, texts, containers and objects of
-/// `classes`.
-void check_pickle(std::string_view content, const std::string& entry, const std::string& path,
-                  const std::set<std::string>& classes);
 
 }  // namespace hpcs

@@ -71,6 +71,10 @@ void require_golden(Network& network, const std::string& path) {
                               "; export the model again"));
     const double difference =
         at::max(at::abs(at::sub(output, expected))).item<double>() / at::max(at::abs(expected)).item<double>();
+    const auto [guarded, counts] = network.guarded(network.golden_inputs, 0);
+    if (guarded.sizes() != expected.sizes() || counts.scalar_type() != at::kLong || counts.dim() != 1 ||
+        counts.size(0) != 3)
+        refuse(path, "its guard returns no output with three counts; export the model again");
     if (!(difference <= golden_tolerance(expected)))
         refuse(path, c10::str("does not reproduce its golden output (relative difference ", difference, ", allowed ",
                               golden_tolerance(expected), "); export the model again"));

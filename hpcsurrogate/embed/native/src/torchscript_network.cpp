@@ -5,6 +5,8 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/serialization/import.h>
 
+#include <stdexcept>
+
 #include "archive_check.h"
 #include "hpcsurrogate.h"
 #include "network.h"
@@ -28,7 +30,10 @@ class TorchScriptNetwork final : public Network {
         if (halo != 0)
             arguments.emplace_back(halo);
         const auto results = call(guarded_, std::move(arguments)).toTuple();
-        return {results->elements()[0].toTensor(), results->elements()[1].toTensor().cpu()};
+        const auto& pair = results->elements();
+        if (pair.size() != 2)
+            throw std::runtime_error("its guard returns no output with counts");
+        return {pair[0].toTensor(), pair[1].toTensor().cpu()};
     }
 
   private:
