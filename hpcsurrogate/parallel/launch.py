@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -47,7 +48,11 @@ def run_ranks(argv: Sequence[str], ranks: int, threads_per_rank: int = 1) -> int
     """
     program = [sys.executable, "-m", "mpi4py", "-m", "hpcsurrogate", *argv]
     command = launcher_command(ranks, threads_per_rank) + program
-    return run_launcher(command, launcher_environment(ranks, threads_per_rank))
+    environment = launcher_environment(ranks, threads_per_rank)
+    # Open MPI 5 does not start where a killed mpirun of the same process number has left its files.
+    with tempfile.TemporaryDirectory(prefix="hpcsurrogate-", ignore_cleanup_errors=True) as session:
+        environment.setdefault("PRTE_MCA_prte_tmpdir_base", session)
+        return run_launcher(command, environment)
 
 
 def run_alone(argv: Sequence[str]) -> int:

@@ -120,3 +120,24 @@ def is_running(pid):
     except ProcessLookupError:
         return False
     return True
+
+
+STALE = """
+import os, sys, tempfile
+from pathlib import Path
+from hpcsurrogate.parallel.launch import run_ranks
+for number in range(os.getpid(), os.getpid() + 60):  # the process numbers that come next
+    folder = Path(tempfile.gettempdir()) / f"ompi.{number}"
+    (folder / "0" / "0").mkdir(parents=True)
+    for name in ("pmix.HOST.tool", f"pmix.HOST.tool.{number}", f"pmix.HOST.tool.prterun-HOST-{number}@0"):
+        (folder / name.replace("HOST", os.uname().nodename)).write_text("left behind")
+sys.exit(run_ranks(["--version"], 1))
+"""
+
+
+def test_what_a_killed_mpirun_left_behind_does_not_keep_the_next_from_starting(tmp_path):
+    """Process numbers come round: then Open MPI found files of its own name, and left with code 213."""
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", STALE], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith("ompi.")] == []
