@@ -8,20 +8,20 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from hpcsurrogate.core.config import FiniteVolumeHost, Flow, Model, SpectralHost
-from hpcsurrogate.core.fields import FIELDS
 from hpcsurrogate.core.metadata import (
     ArtifactMetadata,
     Certificate,
     FallbackDescription,
-    FieldPort,
     FilterDescription,
     HostDescription,
     ValidityRange,
 )
+from hpcsurrogate.export.describe import field_port
 from hpcsurrogate.export.grid_closure import GridClosure, halo_of
 from hpcsurrogate.export.script import artifact_bytes, script_module, write_artifact
 from hpcsurrogate.models.build import build_model
 from hpcsurrogate.physics.differences import gradient_magnitude, speed
+from hpcsurrogate.physics.hosts import make_host
 
 HostConfig = FiniteVolumeHost | SpectralHost
 
@@ -47,25 +47,26 @@ def random_closure(model: dict, host: HostConfig, flow: Flow, golden_input: Tens
         with torch.no_grad():
             for weight in network.parameters():
                 weight.copy_(torch.randn_like(weight) / math.sqrt(max(1, weight.numel() // max(1, len(weight)))))
-    hx, hy = _spacing(host, flow)
-    staggered = host.kind == "finite_volume"
+    made = make_host(host, flow)
+    (hx, hy), staggered = made.grid.spacing, made.layout == "staggered"
     validity = ValidityRange(
         velocity_magnitude=(0.0, 2 * float(speed(golden_input, staggered).max())),
         gradient_magnitude=(0.0, 2 * float(gradient_magnitude(golden_input, hx, hy, staggered).max())),
     )
-    closure = GridClosure(network, _fallback(hx, hy), validity, _layout(host), (hx, hy))
+    closure = GridClosure(network, _fallback(hx, hy), validity, made.layout, (hx, hy))
     return closure.to(golden_input.dtype).eval()
 
 
 def write_random_artifact(path: Path, model: dict, host: HostConfig, flow: Flow, golden_input: Tensor) -> GridClosure:
     """Write `random_closure` as an artifact of kind `grid`, with nothing in its certificate, and return it."""
     closure = random_closure(model, host, flow, golden_input)
-    hx, hy = _spacing(host, flow)
+    hx, hy = closure.hx, closure.hy
+    layout = "staggered" if closure.staggered else "collocated"
     metadata = ArtifactMetadata(
         name=model["kind"],
         kind="grid",
-        inputs=(_port("velocity", _layout(host)),),
-        outputs=(_port("commutator", _layout(host)),),
+        inputs=(field_port("velocity", 2, layout),),
+        outputs=(field_port("commutator", 2, layout),),
         dtype=str(golden_input.dtype).removeprefix("torch."),
         filter=FilterDescription(kind="sharp", width=math.sqrt(hx * hy)),
         host=HostDescription(
@@ -86,18 +87,5 @@ def write_random_artifact(path: Path, model: dict, host: HostConfig, flow: Flow,
     return closure
 
 
-def _spacing(host: HostConfig, flow: Flow) -> tuple[float, float]:
-    hx, hy = (length / points for length, points in zip(flow.domain, host.grid, strict=True))
-    return hx, hy
-
-
-def _layout(host: HostConfig) -> str:
-    return "staggered" if host.kind == "finite_volume" else "collocated"
-
-
 def _fallback(hx: float, hy: float) -> FallbackDescription:
     return FallbackDescription(kind="smagorinsky", constant=0.17, width=math.sqrt(hx * hy))
-
-
-def _port(name: str, layout: str) -> FieldPort:
-    return FieldPort(field=name, unit=FIELDS[name].unit, components=FIELDS[name].components_in(2), layout=layout)

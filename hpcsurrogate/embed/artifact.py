@@ -227,7 +227,7 @@ def check_golden(artifact: Artifact) -> float:
                 f"{artifact.path}: returns shape {tuple(output.shape)} for its golden inputs, not "
                 f"{tuple(expected.shape)}; export the model again"
             )
-        difference = float((output - expected).abs().max() / expected.abs().max())
+        difference = relative_difference(output, expected)
     tolerance = GOLDEN_TOLERANCE_FLOAT64 if expected.dtype == torch.float64 else GOLDEN_TOLERANCE
     if expected.is_cuda:
         tolerance = GOLDEN_TOLERANCE_CUDA
@@ -237,6 +237,12 @@ def check_golden(artifact: Artifact) -> float:
             f"allowed {tolerance:.0e}); export the model again"
         )
     return difference
+
+
+def relative_difference(output: Tensor, expected: Tensor) -> float:
+    """Return the largest |difference| over the largest |expected|, in float64 [-]; NaN if any value is."""
+    expected = expected.double()
+    return float((output.double() - expected).abs().max() / expected.abs().max())
 
 
 def metadata_of(entries: dict[str, bytes], origin: object) -> ArtifactMetadata:

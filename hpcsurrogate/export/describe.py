@@ -73,8 +73,8 @@ def describe_artifact(
     return ArtifactMetadata(
         name=experiment.name,
         kind="grid",
-        inputs=(_port("velocity", host),),
-        outputs=(_port(experiment.train.apriori.target, host),),
+        inputs=(field_port("velocity", len(spacing), host.layout),),
+        outputs=(field_port(experiment.train.apriori.target, len(spacing), host.layout),),
         dtype=experiment.export.dtype,
         filter=FilterDescription(kind=experiment.prepare.filter.kind, width=filter_width(experiment, host)),
         host=HostDescription(
@@ -167,7 +167,7 @@ def _range(extremes: list[tuple[float, float]]) -> tuple[float, float]:
     return float(lowest.min()), float(highest.max())
 
 
-def _port(name: str, host: AnyHost) -> FieldPort:
+def field_port(name: str, num_dims: int, layout: str, axes: str = "bcxy") -> FieldPort:
+    """Return a field of the registry as input or output of an artifact."""
     field = FIELDS[name]
-    components = field.components_in(len(host.grid.shape))
-    return FieldPort(field=name, unit=field.unit, components=components, layout=host.layout)
+    return FieldPort(field=name, unit=field.unit, components=field.components_in(num_dims), layout=layout, axes=axes)

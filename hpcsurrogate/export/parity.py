@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hpcsurrogate.core.errors import ModelRefusedError
+from hpcsurrogate.embed.artifact import relative_difference
 
 Form = Callable[..., Tensor]
 
@@ -98,12 +99,6 @@ def measure_parity(
                 "export again"
             )
     return differences
-
-
-def relative_difference(output: Tensor, expected: Tensor) -> float:
-    """Return the largest |difference| over the largest |expected|, in float64 [-]."""
-    expected = expected.double()
-    return float((output.double() - expected).abs().max() / expected.abs().max())
 
 
 def parity_report(differences: Sequence[Difference], dtype: torch.dtype, num_inputs: int) -> dict[str, object]:

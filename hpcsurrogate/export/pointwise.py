@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hpcsurrogate.core.fields import FIELDS
 from hpcsurrogate.core.metadata import (
     ArtifactMetadata,
     Certificate,
@@ -25,6 +24,7 @@ from hpcsurrogate.core.metadata import (
 from hpcsurrogate.core.provenance import digest, provenance
 from hpcsurrogate.data.catalogue import Catalogue
 from hpcsurrogate.export.certificate_pointwise import measure_pointwise_residuals
+from hpcsurrogate.export.describe import field_port
 from hpcsurrogate.export.pointwise_closure import PointwiseClosure
 from hpcsurrogate.export.script import artifact_bytes, parity, script_module, write_artifact
 from hpcsurrogate.models.cell_stress import gradient_in_cells
@@ -178,8 +178,4 @@ def random_cells(metadata: ArtifactMetadata) -> tuple[Tensor, Tensor]:
 
 
 def _port(name: str, num_dims: int) -> FieldPort:
-    field = FIELDS[name]
-    # In a cell all components stand at its centre.
-    return FieldPort(
-        field=name, unit=field.unit, components=field.components_in(num_dims), layout="collocated", axes="nc"
-    )
+    return field_port(name, num_dims, "collocated", "nc")  # in a cell all components stand at its centre

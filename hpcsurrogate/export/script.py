@@ -12,14 +12,11 @@ from torch import Tensor, nn
 from hpcsurrogate.core.atomic import atomic_path, write_text_atomic
 from hpcsurrogate.core.errors import ModelRefusedError
 from hpcsurrogate.core.metadata import ArtifactMetadata
-from hpcsurrogate.embed.artifact import METADATA_ENTRY, WEIGHTS_ENTRY, manifest_path
+from hpcsurrogate.embed.artifact import METADATA_ENTRY, WEIGHTS_ENTRY, manifest_path, relative_difference
 from hpcsurrogate.embed.card import card
 from hpcsurrogate.embed.torchscript import quiet_torchscript
 from hpcsurrogate.export.archive_file import pack
-
-# Eager and scripted run the same kernels on the same weights; float32 leaves about 1e-7 where an operation is fused.
-PARITY_TOLERANCE = 1e-6
-PARITY_TOLERANCE_FLOAT64 = 1e-12
+from hpcsurrogate.export.parity import TOLERANCES
 
 # What hosts use beside `forward`, and what freezing would otherwise drop.
 PRESERVED = ("guarded", "classical", "facts", "golden")
@@ -59,13 +56,11 @@ def parity(eager: nn.Module, exported: nn.Module, *inputs: Tensor) -> float:
 
     Raises
     ------
-    ModelRefusedError    above `PARITY_TOLERANCE`, or `PARITY_TOLERANCE_FLOAT64` in float64
-                         (tests/unit/export/test_stage.py)
+    ModelRefusedError    above the `TOLERANCES` of export/parity.py (tests/unit/export/test_stage.py)
     """
     with torch.no_grad():
         expected, output = eager(*inputs), exported(*inputs)
-    difference = float((output - expected).abs().max() / expected.abs().max())
-    tolerance = PARITY_TOLERANCE_FLOAT64 if expected.dtype == torch.float64 else PARITY_TOLERANCE
+    difference, tolerance = relative_difference(output, expected), TOLERANCES[expected.dtype]
     if not difference <= tolerance:
         raise ModelRefusedError(
             f"exported and trained network differ by {difference:.2e} (allowed {tolerance:.0e}); "

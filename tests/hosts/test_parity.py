@@ -17,11 +17,11 @@ import torch
 
 from hpcsurrogate.core.errors import ModelRefusedError, ShapeError
 from hpcsurrogate.core.paths import RunPaths
-from hpcsurrogate.embed.artifact import Artifact, load_artifact, manifest_path
+from hpcsurrogate.embed.artifact import Artifact, load_artifact, manifest_path, relative_difference
 from hpcsurrogate.embed.compiled import unpack
 from hpcsurrogate.export import forms as run_forms
 from hpcsurrogate.export.grid_closure import GridClosure
-from hpcsurrogate.export.parity import measure_parity, random_inputs, relative_difference
+from hpcsurrogate.export.parity import measure_parity, random_inputs
 from hpcsurrogate.export.pointwise import pointwise_closure
 from hpcsurrogate.export.script import write_artifact
 from hpcsurrogate.models.tensor_basis import TensorBasisStress

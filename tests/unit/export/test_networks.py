@@ -7,7 +7,8 @@ import torch
 
 from hpcsurrogate.core.config import CnnModel, FiniteVolumeHost, Flow, QuadraticStencilModel
 from hpcsurrogate.export.certificate import measure_residuals
-from hpcsurrogate.export.script import PARITY_TOLERANCE, parity, script_module
+from hpcsurrogate.export.parity import TOLERANCES
+from hpcsurrogate.export.script import parity, script_module
 from hpcsurrogate.models.build import build_model
 
 FLOW = Flow(viscosity=1e-3)
@@ -32,7 +33,7 @@ def make_network(model):
 def test_scripted_network_is_the_eager_one(model):
     network = make_network(model)
     velocity = torch.randn(2, 2, 16, 16, generator=torch.Generator().manual_seed(1))
-    assert parity(network, script_module(network), velocity) <= PARITY_TOLERANCE
+    assert parity(network, script_module(network), velocity) <= TOLERANCES[velocity.dtype]
 
 
 def test_exported_network_has_no_dropout():

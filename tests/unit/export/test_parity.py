@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from hpcsurrogate.core.errors import ModelRefusedError
 from hpcsurrogate.core.metadata import ArtifactMetadata
-from hpcsurrogate.embed.artifact import load_artifact
-from hpcsurrogate.export.parity import measure_parity, parity_table, random_inputs, relative_difference
+from hpcsurrogate.embed.artifact import load_artifact, relative_difference
+from hpcsurrogate.export.parity import measure_parity, parity_table, random_inputs
 from hpcsurrogate.export.stage import run_export
 
 FIELD = torch.randn(1, 2, 16, 12, generator=torch.Generator().manual_seed(0))
