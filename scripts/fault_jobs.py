@@ -82,7 +82,8 @@ class Job:
         self._token = uuid.uuid4().hex
         variables = launcher_environment(ranks) | (environment or {}) | {JOB: self._token}
         del variables[PROMISED_RANKS]  # a user who types mpirun promises nothing
-        variables["TMPDIR"] = str(run_dir.parent)  # where a killed mpirun leaves its files, to go with the test's
+        # Where a killed mpirun leaves its files, to go with the test's.
+        variables["PRTE_MCA_prte_tmpdir_base"] = str(run_dir.parent)
         program = [sys.executable, "-m", "mpi4py", "-m", "hpcsurrogate", stage, str(experiment_file)]
         self.process = subprocess.Popen(
             [*launcher_command(ranks), *program, f"run_dir={run_dir}", *overrides],

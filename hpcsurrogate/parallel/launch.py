@@ -4,6 +4,7 @@ Ranks run under `python -m mpi4py`, which turns an uncaught exception or a non-z
 into MPI_Abort: without it the other ranks would wait for the lost one for ever.
 """
 
+import atexit
 import functools
 import os
 import shutil
@@ -48,11 +49,7 @@ def run_ranks(argv: Sequence[str], ranks: int, threads_per_rank: int = 1) -> int
     """
     program = [sys.executable, "-m", "mpi4py", "-m", "hpcsurrogate", *argv]
     command = launcher_command(ranks, threads_per_rank) + program
-    environment = launcher_environment(ranks, threads_per_rank)
-    # Open MPI 5 does not start where a killed mpirun of the same process number has left its files.
-    with tempfile.TemporaryDirectory(prefix="hpcsurrogate-", ignore_cleanup_errors=True) as session:
-        environment.setdefault("PRTE_MCA_prte_tmpdir_base", session)
-        return run_launcher(command, environment)
+    return run_launcher(command, launcher_environment(ranks, threads_per_rank))
 
 
 def run_alone(argv: Sequence[str]) -> int:
@@ -144,10 +141,22 @@ def launcher_environment(ranks: int, threads_per_rank: int = 1) -> dict[str, str
     # Open MPI's one-sided component for UCX prints an error for every window where UCX finds no network that it likes;
     # the components `sm` (one node) and `rdma` serve instead. A site that wants UCX sets the variable itself.
     environment.setdefault("OMPI_MCA_osc", "^ucx")
+    environment.setdefault("PRTE_MCA_prte_tmpdir_base", _session_folder())
     if os.geteuid() == 0:
         environment["OMPI_ALLOW_RUN_AS_ROOT"] = "1"
         environment["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1"
     return environment
+
+
+@functools.cache
+def _session_folder() -> str:
+    """A folder of this process, gone at its end, for what Open MPI's mpirun keeps under the number of its process.
+
+    Where a killed one of the same number has left that, Open MPI 5 does not start and leaves with code 213.
+    """
+    folder = tempfile.mkdtemp(prefix="hpcsurrogate-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _is_open_mpi(mpirun: str) -> bool:

@@ -138,6 +138,7 @@ sys.exit(run_ranks(["--version"], 1))
 def test_what_a_killed_mpirun_left_behind_does_not_keep_the_next_from_starting(tmp_path):
     """Process numbers come round: then Open MPI found files of its own name, and left with code 213."""
     environment = os.environ | {"TMPDIR": str(tmp_path)}
+    environment.pop("PRTE_MCA_prte_tmpdir_base", None)
     done = subprocess.run([sys.executable, "-c", STALE], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith("ompi.")] == []
