@@ -39,7 +39,7 @@ faults: install  ## every fault injected for real, then 100 kills at random mome
 	$(BIN)/python -m pytest tests/faults --fault-table runs/faults.md
 	$(BIN)/python scripts/fault_campaign.py --kills 100 --json runs/faults.json
 
-hosts: install  ## a million random inputs under floating-point traps, sanitizers, all hosts at length: half an hour
+hosts: install  ## a million random inputs under floating-point traps, sanitizers, all hosts at length: a quarter of an hour
 	@bash scripts/test_system.sh
 	$(BIN)/python -m pytest tests/hosts --long
 

@@ -68,7 +68,8 @@ class PeerProcess:
         except OSError as error:
             raise ConfigError(f"--peer-python {python}: {error.strerror}; name a Python interpreter") from None
         greeting = self._read()
-        self.solvers, self.versions = greeting["solvers"], greeting["versions"]
+        self.solvers, self.solvers_3d = greeting["solvers"], greeting["solvers_3d"]
+        self.versions = greeting["versions"]
 
     def ask(self, **request: object) -> dict:
         """Send one request and wait for its answer."""
@@ -114,17 +115,19 @@ class Peer:
             points=len(vorticity),
             time_step=time_step,
             flow=flow,
-            vorticity=str(self._file),
+            field=str(self._file),
         )["stages"]
 
     def run(self, num_steps: int) -> float:
         """Seconds for `num_steps` steps from the start, measured in the peer's process."""
         return self._process.ask(command="run", key=self.name, num_steps=num_steps)["seconds"]
 
-    def vorticity(self) -> np.ndarray:
-        """Vorticity after the last run, shape (points, points) [1/s]."""
+    def field(self) -> np.ndarray:
+        """What it was given, after the last run."""
         self._process.ask(command="save", key=self.name, file=str(self._file))
         return np.load(self._file).astype(np.float64)
+
+    vorticity = field
 
 
 Contestant = Own | Peer

@@ -1,11 +1,12 @@
-"""Speed of the spectral solver beside exponax and jax-cfd, in one run: forced 2-D turbulence, float32, same threads.
+"""Speed of the spectral solvers beside exponax and jax-cfd, in one run: forced 2-D turbulence, float32, same threads.
 
 Two questions for each grid: time per right-hand side (one Runge-Kutta stage) and grid point; and the time to carry a
 field over DURATION with a relative error of TARGET_ERROR, at the largest time step that allows it.
 
 The contestants take turns, so that they meet the same load; what counts is the fastest turn of each, the median is
 printed beside it. Seconds to the error are the steps it takes times the fastest turn's time for a step. The peers
-live in a process of their own (bench_peers.py) on the same cores.
+live in a process of their own (bench_peers.py) on the same cores. Decaying turbulence in three dimensions follows
+(bench_solver_3d.py), the time per right-hand side alone.
 
     python scripts/bench_solver.py --threads 2 --json bench.json
 """
@@ -29,6 +30,7 @@ if __name__ == "__main__":
 import numpy as np
 import torch
 from bench_contestants import FLOW, OURS, Contestant, Own, Peer, PeerProcess
+from bench_solver_3d import bench_box
 
 from hpcsurrogate.core.atomic import write_json_atomic
 from hpcsurrogate.core.errors import ConfigError, HpcsurrogateError
@@ -183,14 +185,18 @@ def run_bench(options: argparse.Namespace) -> int:
     """Measure, print, write; 0 if every aim is met."""
     use_threads(options.threads)
     keep_freed_memory()
-    points = options.points or ([256] if options.quick else [256, 512, 1024])
-    if min(points) < SMALLEST:
-        raise ConfigError(f"--points {min(points)}: give at least {SMALLEST}")
+    points, boxes = options.points or [], options.boxes or []
+    if not points and not boxes:
+        points, boxes = ([256], [64]) if options.quick else ([256, 512, 1024], [64, 128])
+    for option, sizes in (("--points", points), ("--boxes", boxes)):
+        if sizes and min(sizes) < SMALLEST:
+            raise ConfigError(f"{option} {min(sizes)}: give at least {SMALLEST}")
     rounds = 10 if options.quick else 40
     with tempfile.TemporaryDirectory() as directory, torch.no_grad():
         peers = None if options.without_peers else start_peers(options, Path(directory))
         contestants = [Own()] + ([Peer(peers, name) for name in peers.solvers] if peers else [])
         figures = [figure for n in points for figure in bench(contestants, n, rounds)]
+        figures += [figure for n in boxes for figure in bench_box(peers, n, rounds // 2)]
         if peers:
             peers.close()
     print()
@@ -206,10 +212,11 @@ def run_bench(options: argparse.Namespace) -> int:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Speed of the spectral solver beside exponax and jax-cfd.")
-    parser.add_argument("--points", type=int, nargs="+", help="points along an axis, >= 64 (default: 256 512 1024)")
+    parser = argparse.ArgumentParser(description="Speed of the spectral solvers beside exponax and jax-cfd.")
+    parser.add_argument("--points", type=int, nargs="+", help="of 2-D grids along an axis, >= 64 (256 512 1024)")
+    parser.add_argument("--boxes", type=int, nargs="+", help="of 3-D grids along an axis, >= 64 (64 128)")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="256^2 alone and fewer turns, under a minute")
+    parser.add_argument("--quick", action="store_true", help="256^2 and 64^3 alone and fewer turns, under a minute")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
     parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has the `bench` extra")
     parser.add_argument("--without-peers", action="store_true", help="our times alone, no ratios")

@@ -21,14 +21,13 @@ from hpcsurrogate.export.grid_closure import GridClosure, halo_of
 from hpcsurrogate.export.script import artifact_bytes, script_module, write_artifact
 from hpcsurrogate.models.build import build_model
 from hpcsurrogate.physics.differences import gradient_magnitude, speed
-from hpcsurrogate.physics.hosts import make_host
 
 HostConfig = FiniteVolumeHost | SpectralHost
 
 
 def random_velocity(host: HostConfig, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
-    """Return noise of about 1 m/s on the host's grid, shape (1, 2, nx, ny)."""
-    return torch.randn(1, 2, *host.grid, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    """Return noise of about 1 m/s on the host's grid, shape (1, d, nx, ny[, nz])."""
+    return torch.randn(1, len(host.grid), *host.grid, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def random_closure(model: dict, host: HostConfig, flow: Flow, golden_input: Tensor, seed: int = 0) -> GridClosure:
@@ -38,7 +37,7 @@ def random_closure(model: dict, host: HostConfig, flow: Flow, golden_input: Tens
     ----------
     model : dict            section train.model
     host, flow : sections of the experiment
-    golden_input : Tensor, shape (1, 2, nx, ny) [m/s]    gives the dtype; the trained range is twice its own
+    golden_input : Tensor, shape (1, d, nx, ny[, nz]) [m/s]    gives the dtype; the trained range is twice its own
     seed : int              of the weights
     """
     with torch.random.fork_rng():
@@ -47,34 +46,35 @@ def random_closure(model: dict, host: HostConfig, flow: Flow, golden_input: Tens
         with torch.no_grad():
             for weight in network.parameters():
                 weight.copy_(torch.randn_like(weight) / math.sqrt(max(1, weight.numel() // max(1, len(weight)))))
-    made = make_host(host, flow)
-    (hx, hy), staggered = made.grid.spacing, made.layout == "staggered"
+    spacing = tuple(length / points for length, points in zip(flow.domain, host.grid, strict=True))
+    layout = "staggered" if host.kind == "finite_volume" else "collocated"
+    staggered = layout == "staggered"
     validity = ValidityRange(
         velocity_magnitude=(0.0, 2 * float(speed(golden_input, staggered).max())),
-        gradient_magnitude=(0.0, 2 * float(gradient_magnitude(golden_input, hx, hy, staggered).max())),
+        gradient_magnitude=(0.0, 2 * float(gradient_magnitude(golden_input, list(spacing), staggered).max())),
     )
-    closure = GridClosure(network, _fallback(hx, hy), validity, made.layout, (hx, hy))
+    closure = GridClosure(network, _fallback(spacing), validity, layout, spacing)
     return closure.to(golden_input.dtype).eval()
 
 
 def write_random_artifact(path: Path, model: dict, host: HostConfig, flow: Flow, golden_input: Tensor) -> GridClosure:
     """Write `random_closure` as an artifact of kind `grid`, with nothing in its certificate, and return it."""
     closure = random_closure(model, host, flow, golden_input)
-    hx, hy = closure.hx, closure.hy
+    spacing = tuple(closure.spacing)
     layout = "staggered" if closure.staggered else "collocated"
     metadata = ArtifactMetadata(
         name=model["kind"],
         kind="grid",
-        inputs=(field_port("velocity", 2, layout),),
-        outputs=(field_port("commutator", 2, layout),),
+        inputs=(field_port("velocity", len(spacing), layout),),
+        outputs=(field_port("commutator", len(spacing), layout),),
         dtype=str(golden_input.dtype).removeprefix("torch."),
-        filter=FilterDescription(kind="sharp", width=math.sqrt(hx * hy)),
+        filter=FilterDescription(kind="sharp", width=_width(spacing)),
         host=HostDescription(
-            kind=host.kind, order=getattr(host, "order", None), grid_spacing=(hx, hy), time_step=host.time_step
+            kind=host.kind, order=getattr(host, "order", None), grid_spacing=spacing, time_step=host.time_step
         ),
         validity=ValidityRange(velocity_magnitude=(0.0, closure.fastest), gradient_magnitude=(0.0, closure.steepest)),
         halo=halo_of(closure.network),
-        fallback=_fallback(hx, hy),
+        fallback=_fallback(spacing),
         training_data_digest="0" * 64,
         config_digest="0" * 64,
         provenance={},
@@ -87,5 +87,9 @@ def write_random_artifact(path: Path, model: dict, host: HostConfig, flow: Flow,
     return closure
 
 
-def _fallback(hx: float, hy: float) -> FallbackDescription:
-    return FallbackDescription(kind="smagorinsky", constant=0.17, width=math.sqrt(hx * hy))
+def _width(spacing: tuple[float, ...]) -> float:
+    return math.prod(spacing) ** (1 / len(spacing))
+
+
+def _fallback(spacing: tuple[float, ...]) -> FallbackDescription:
+    return FallbackDescription(kind="smagorinsky", constant=0.17, width=_width(spacing))

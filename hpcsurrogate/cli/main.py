@@ -104,6 +104,7 @@ def verify(invocation: Invocation, file: str, overrides: tuple[str, ...], locked
 
 
 _add_stage("couple", "run the closure inside the coarse solver (a-posteriori)")
+_add_stage("generalise", "run all contenders on flows that training never saw")
 _add_stage("certify", "write the artifact again with the verdict in its certificate")
 _add_stage("report", "plots, tables and one HTML page with the verdict")
 

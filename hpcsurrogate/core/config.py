@@ -8,12 +8,28 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-# Every section can be had from this module; those of `train`, `tune` and `slurm` stand in files of their own.
+# Every section can be had from this module; those of `flow`, `host`, `train`, `tune` and `slurm` stand in files of
+# their own.
+from hpcsurrogate.core.config_flow import (  # noqa: F401
+    ConstantPowerForcing,
+    FiniteVolumeHost,
+    Flow,
+    Forcing,
+    Host,
+    Hyperviscosity,
+    KolmogorovForcing,
+    NoForcing,
+    RingForcing,
+    SpectralHost,
+)
 from hpcsurrogate.core.config_jobs import Choices, Range, Slurm, Tune  # noqa: F401
 from hpcsurrogate.core.config_train import (  # noqa: F401
     Apriori,
     Augmentation,
     CnnModel,
+    DampingModel,
+    DeconvolutionModel,
+    FourierOperatorModel,
     LearningRateScaling,
     Model,
     OnDivergence,
@@ -27,83 +43,12 @@ from hpcsurrogate.core.config_train import (  # noqa: F401
 from hpcsurrogate.core.section import (
     Compression,
     EvenInt,
-    Lengths,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     Section,
     Shape,
 )
-
-# --- the flow -------------------------------------------------------------------------------------------------
-
-
-class NoForcing(Section):
-    """Decaying flow."""
-
-    kind: Literal["none"] = "none"
-
-
-class KolmogorovForcing(Section):
-    """Body force amplitude * sin(2 pi wavenumber y / Ly) along x."""
-
-    kind: Literal["kolmogorov"]
-    wavenumber: PositiveInt = Field(4, description="number of waves across the domain in y")
-    amplitude: PositiveFloat = Field(1.0, description="peak body force [m/s^2]")
-
-
-class RingForcing(Section):
-    """Steady body force with random phases on the shell of modes |k| L/2pi within 1/2 of `wavenumber`."""
-
-    kind: Literal["ring"]
-    wavenumber: PositiveInt = 4
-    amplitude: PositiveFloat = Field(1.0, description="root mean square of the body force [m/s^2]")
-    seed: int = 0
-
-
-Forcing = Annotated[NoForcing | KolmogorovForcing | RingForcing, Field(discriminator="kind")]
-
-
-class Flow(Section):
-    """The physical problem: incompressible flow in a periodic box of two or three dimensions, shared by all stages."""
-
-    domain: Lengths = Field((6.283185307179586, 6.283185307179586), description="Lx, Ly[, Lz] [m]")
-    viscosity: NonNegativeFloat = Field(description="kinematic viscosity nu [m^2/s]")
-    drag: NonNegativeFloat = Field(0.0, description="linear (Rayleigh) drag [1/s]")
-    forcing: Forcing = NoForcing()
-
-
-# --- the host solver that will use the closure ------------------------------------------------------------------
-
-
-class FiniteVolumeHost(Section):
-    """Staggered energy-conserving finite volume, orders 2, 4, 6, pressure projection, explicit Runge-Kutta."""
-
-    kind: Literal["finite_volume"]
-    grid: Shape
-    order: Literal[2, 4, 6] = 2
-    time_step: PositiveFloat = Field(description="[s]")
-
-
-class Hyperviscosity(Section):
-    """Damping rate (k/kmax)^(2 power) of every mode, in the spectral host's linear term."""
-
-    rate: NonNegativeFloat = Field(4.0, description="damping of the highest mode along an axis [1/s]")
-    power: PositiveInt = 4
-
-
-class SpectralHost(Section):
-    """Pseudo-spectral, vorticity form. `shift` keeps all modes and shifts the grid half a cell on alternate stages."""
-
-    kind: Literal["spectral"]
-    grid: Shape
-    dealias: Literal["two_thirds", "shift"] = "two_thirds"
-    hyperviscosity: Hyperviscosity | None = None
-    time_step: PositiveFloat = Field(description="[s]")
-
-
-Host = Annotated[FiniteVolumeHost | SpectralHost, Field(discriminator="kind")]
-
 
 # --- simulate -------------------------------------------------------------------------------------------------
 
@@ -112,8 +57,12 @@ class DnsSource(Section):
     """Pseudo-spectral DNS of the flow. Every realisation starts from its own random field."""
 
     kind: Literal["dns"]
-    grid: tuple[EvenInt, EvenInt]
+    grid: Shape
     realisations: PositiveInt = Field(4, description="independent runs, spread over the ranks")
+    ranks_per_realisation: PositiveInt = Field(
+        1, description="ranks that share the field of one run in slabs, for a field beyond the memory of a node (3-D)"
+    )
+    initial: Literal["random", "taylor_green"] = "random"
     duration: PositiveFloat = Field(description="recorded time of each realisation [s]")
     snapshot_interval: PositiveFloat = Field(description="[s]")
     spin_up: NonNegativeFloat = Field(0.0, description="time thrown away before recording, on the full grid [s]")
@@ -205,11 +154,33 @@ class Leith(Section):
     constant: PositiveFloat | Literal["tuned"] = "tuned"
 
 
+class Wale(Section):
+    """Wall-adapting local eddy viscosity (3-D)."""
+
+    kind: Literal["wale"]
+    constant: PositiveFloat | Literal["tuned"] = "tuned"
+
+
+class Vreman(Section):
+    """Vreman's eddy viscosity (3-D)."""
+
+    kind: Literal["vreman"]
+    constant: PositiveFloat | Literal["tuned"] = "tuned"
+
+
 class Gradient(Section):
     """Gradient (Clark) model: Taylor series of the filter to second or fourth order in the width."""
 
     kind: Literal["gradient"]
     order: Literal[2, 4] = 2
+    regularised: bool = Field(False, description="takes out, cell by cell, what gives energy back (backscatter)")
+
+
+class Mixed(Section):
+    """The gradient model of second order plus Smagorinsky's."""
+
+    kind: Literal["mixed"]
+    constant: PositiveFloat | Literal["tuned"] = "tuned"
 
 
 class HyperviscousClosure(Section):
@@ -217,17 +188,29 @@ class HyperviscousClosure(Section):
 
     kind: Literal["hyperviscosity"]
     rate: PositiveFloat | Literal["tuned"] = "tuned"
-    power: PositiveInt = 4
+    power: PositiveInt | Literal["tuned"] = 4
 
 
 class Learned(Section):
-    """The artifact this experiment exported."""
+    """A trained closure, called through its file."""
 
     kind: Literal["learned"]
+    artifact: str | None = Field(
+        None, description="path, relative to the working directory; without it the one that this experiment exports"
+    )
 
 
 Closure = Annotated[
-    NoClosure | Smagorinsky | DynamicSmagorinsky | Leith | Gradient | HyperviscousClosure | Learned,
+    NoClosure
+    | Smagorinsky
+    | DynamicSmagorinsky
+    | Leith
+    | Wale
+    | Vreman
+    | Gradient
+    | Mixed
+    | HyperviscousClosure
+    | Learned,
     Field(discriminator="kind"),
 ]
 
@@ -238,6 +221,7 @@ class Contender(Section):
     name: str
     closure: Closure
     host: Host | None = None
+    ladder: tuple[EvenInt, ...] = Field((), description="grids nx on which the same runs too: its price of accuracy")
 
 
 class Couple(Section):
@@ -253,6 +237,23 @@ class Couple(Section):
         if len(set(names)) != len(names):
             raise ValueError("two contenders have the same name")
         return self
+
+
+# --- generalise -----------------------------------------------------------------------------------------------------
+
+
+class UnseenCase(Section):
+    """A flow that training never saw: recorded anew and run with every contender, nothing tuned again.
+
+    What is not given is the experiment's own.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    flow: Flow | None = None
+    host: Host | None = None
+    simulate: DnsSource | None = Field(None, description="all its realisations are run from")
+    duration: PositiveFloat | None = Field(None, description="length of each coarse run [s]")
+    starts: PositiveInt | None = Field(None, description="starts from each realisation")
 
 
 # --- export ---------------------------------------------------------------------------------------------------------
@@ -293,5 +294,32 @@ class Experiment(Section):
     train: Train
     export: Export = Export()
     couple: Couple
+    unseen: tuple[UnseenCase, ...] = Field((), description="flows that training never saw, for the stage generalise")
     tune: Tune | None = None
     slurm: Slurm = Slurm()
+
+    @model_validator(mode="after")
+    def _cases_differ(self):
+        names = [case.name for case in self.unseen]
+        if len(set(names)) != len(names):
+            raise ValueError("two unseen cases have the same name")
+        return self
+
+    def of_case(self, case: UnseenCase) -> "Experiment":
+        """Return the experiment that records an unseen case, from random starts of its own, and runs the contenders.
+
+        It has no ladders and no further cases.
+        """
+        contenders = tuple(contender.model_copy(update={"ladder": ()}) for contender in self.couple.contenders)
+        couple = {"contenders": contenders, "ladder": ()}
+        couple |= {key: value for key in ("duration", "starts") if (value := getattr(case, key)) is not None}
+        sections = {key: value for key in ("flow", "host", "simulate") if (value := getattr(case, key)) is not None}
+        return self.model_copy(
+            update=sections
+            | {
+                "run_dir": f"{self.run_dir}/unseen/{case.name}",
+                "seed": self.seed + 1 + self.unseen.index(case),
+                "couple": self.couple.model_copy(update=couple),
+                "unseen": (),
+            }
+        )

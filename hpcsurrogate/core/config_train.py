@@ -46,7 +46,33 @@ class TensorBasisModel(Section):
     hidden_layers: PositiveInt = 2
 
 
-Model = Annotated[QuadraticStencilModel | CnnModel | TensorBasisModel, Field(discriminator="kind")]
+class DeconvolutionModel(Section):
+    """Learned transfer functions around the quadratic term of the equations, by FFTs, and a learned damping."""
+
+    kind: Literal["deconvolution"]
+    knots: PositiveInt = Field(16, description="values of each function of the wavenumber, joined smoothly")
+
+
+class FourierOperatorModel(Section):
+    """Fourier neural operator, for comparison with the literature."""
+
+    kind: Literal["fourier_operator"]
+    channels: PositiveInt = 16
+    hidden_layers: PositiveInt = 4
+    modes: PositiveInt = Field(12, description="Fourier modes along each axis that a layer acts on")
+
+
+class DampingModel(Section):
+    """Damping rate of every Fourier mode as a learned function of the wavenumber; costs a spectral host nothing."""
+
+    kind: Literal["damping"]
+    knots: PositiveInt = Field(16, description="values of the rate between k = 0 and the largest, joined smoothly")
+
+
+Model = Annotated[
+    QuadraticStencilModel | CnnModel | TensorBasisModel | DeconvolutionModel | FourierOperatorModel | DampingModel,
+    Field(discriminator="kind"),
+]
 
 
 class Augmentation(Section):
@@ -79,6 +105,13 @@ class Unrolled(Section):
     snapshots: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = Field(
         (1, 2, 4),
         description="curriculum: window length in snapshot intervals; each takes an equal share of the iterations",
+    )
+
+    back_propagation: PositiveInt | None = Field(
+        None, description="snapshot intervals that gradients flow back through; all of the window if not given"
+    )
+    recompute: bool = Field(
+        False, description="keep one state a coarse step and recompute the rest: slower, far leaner"
     )
 
 

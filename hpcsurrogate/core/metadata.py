@@ -25,8 +25,8 @@ class FieldPort(_Part):
     unit: str
     components: tuple[str, ...] = Field(description="order along the component axis")
     layout: Literal["collocated", "staggered"] = Field(description="where the components lie in a cell")
-    axes: Literal["bcxy", "nc"] = Field(
-        "bcxy", description="axes of the array, in order: b batch, n cell, c component, x, y"
+    axes: Literal["bcxy", "bcxyz", "nc"] = Field(
+        "bcxy", description="axes of the array, in order: b batch, n cell, c component, x, y, z"
     )
 
     @field_validator("field")
@@ -49,6 +49,9 @@ class HostDescription(_Part):
 
     kind: Literal["finite_volume", "spectral"]
     order: int | None = Field(description="order of the fluxes; None for a spectral host")
+    advection: Literal["central", "upwind"] | None = Field(
+        None, description="how the fluxes interpolate; None likewise"
+    )
     grid_spacing: tuple[float, float] | tuple[float, float, float] = Field(description="dx, dy[, dz] [m]")
     time_step: float = Field(gt=0, description="[s]")
 
@@ -95,6 +98,9 @@ class ArtifactMetadata(_Part):
         description="cells away from a cell that its output depends on, 0 if pointwise; None if on the whole field, "
         "so that a host must not cut the field into subdomains",
     )
+    linear_damping: bool = Field(
+        False, description="the output is the velocity with every Fourier mode damped at a rate of its own"
+    )
     fallback: FallbackDescription
     training_data_digest: Sha256
     config_digest: Sha256
@@ -107,9 +113,10 @@ class ArtifactMetadata(_Part):
         Returns
         -------
         dict    `name`, `kind`, `dtype`, `halo` ("whole field" if None), `filter_kind`, `filter_width`, `host_kind`,
-                `host_order` (empty for a spectral host), `grid_spacing`, `time_step`, `fallback`, `num_inputs`,
-                `num_outputs`, and for number i of each `input_i`: field, unit, layout, axes and components, separated
-                by spaces, the components by commas. Numbers are written so that they read back as the same double
+                `host_order` and `host_advection` (empty for a spectral host), `linear_damping` ("yes" or "no"),
+                `grid_spacing`, `time_step`, `fallback`, `num_inputs`, `num_outputs`, and for number i of each
+                `input_i`: field, unit, layout, axes and components, separated by spaces, the components by commas.
+                Numbers are written so that they read back as the same double
         """
         table = {
             "schema_version": str(self.schema_version),
@@ -121,6 +128,8 @@ class ArtifactMetadata(_Part):
             "filter_width": repr(self.filter.width),
             "host_kind": self.host.kind,
             "host_order": "" if self.host.order is None else str(self.host.order),
+            "host_advection": self.host.advection or "",
+            "linear_damping": "yes" if self.linear_damping else "no",
             "grid_spacing": " ".join(map(repr, self.host.grid_spacing)),
             "time_step": repr(self.host.time_step),
             "fallback": f"{self.fallback.kind} {self.fallback.constant!r}",

@@ -141,6 +141,11 @@ class RunPaths:
         return self.run_dir / "couple.npz"
 
     @property
+    def unseen(self) -> Path:
+        """Scores on the unseen cases."""
+        return self.run_dir / "unseen.json"
+
+    @property
     def figures(self) -> Path:
         """PNG plots of the report."""
         return self.run_dir / "figures"

@@ -1,12 +1,14 @@
-"""The list of runs that are compared: the experiment's contenders, the bare host, and the bare host on finer grids.
+"""The list of runs that are compared: the experiment's contenders, the bare host, and both on finer grids.
 
-Roles: `bare` is the experiment's host without a closure, `ladder` the same on a finer grid, `learned` the exported
-artifact, and `classical` everything else, a better discretisation without a closure included.
+Roles: `bare` is the experiment's host without a closure, `ladder` the same on a finer grid, `learned` an exported
+artifact, and `classical` everything else, a better discretisation without a closure included. A contender on a finer
+grid of its own ladder has that contender's role and its name in `ladder_of`.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,8 +18,10 @@ from hpcsurrogate.core.errors import ConfigError
 from hpcsurrogate.couple.plan import Plan
 from hpcsurrogate.couple.reference import filter_for
 from hpcsurrogate.embed.artifact import Artifact, load_artifact
+from hpcsurrogate.embed.damping import damping_rates
 from hpcsurrogate.physics.closures import make_classical
 from hpcsurrogate.physics.filter_widths import filter_widths
+from hpcsurrogate.physics.grid import Grid
 from hpcsurrogate.physics.hosts import AnyHost
 
 ClosureFunction = Callable[[Tensor], Tensor]
@@ -39,11 +43,18 @@ class LearnedClosure:
         self._cells = self._fallen = 0
 
     def __call__(self, velocity: Tensor) -> Tensor:
-        """Acceleration (b, 2, nx, ny) [m/s^2] of a velocity (b, 2, nx, ny) [m/s]."""
+        """Acceleration [m/s^2] of a velocity (b, d, nx, ny[, nz]) [m/s], of its shape."""
         return self._artifact(velocity.to(self._dtype)).to(velocity.dtype)
 
+    @property
+    def damping_rates(self) -> Callable[[Grid], Tensor] | None:
+        """If the closure is a linear damping: its rates [1/s] on a grid, which a host takes in at no cost."""
+        if not self._artifact.metadata.linear_damping:
+            return None
+        return lambda grid: damping_rates(self._artifact, grid.shape).to(grid.device, grid.dtype)
+
     def watch(self, velocity: Tensor) -> None:
-        """Count the cells of velocities (b, 2, nx, ny) [m/s] that fall back; of those alone that are finite."""
+        """Count the cells of velocities (b, d, nx, ny[, nz]) [m/s] that fall back; of those alone that are finite."""
         finite = velocity[torch.isfinite(velocity).flatten(1).all(1)].to(self._dtype)
         if len(finite):
             self._cells += finite[:, 0].numel()
@@ -64,16 +75,27 @@ class Entry:
     closure: Closure
     host: Host
     steps_per_snapshot: int
-    constant: float | None = None
+    ladder_of: str | None = None
+
+    @property
+    def open_constants(self) -> tuple[str, ...]:
+        """Keys of the closure that are still to be found by running the solver."""
+        return tuple(key for key, value in self.closure.model_dump().items() if value == "tuned")
 
     @property
     def is_tuned(self) -> bool:
-        """Whether the closure's constant is still to be found by running the solver."""
-        return self.constant is None and "tuned" in self.closure.model_dump().values()
+        """Whether there are any."""
+        return bool(self.open_constants)
 
-    def with_constant(self, constant: float) -> "Entry":
-        """Return the same line with the closure's constant set."""
-        return replace(self, constant=constant)
+    @property
+    def constant(self) -> float | None:
+        """The closure's constant, or its rate [1/s]; None if it has none or that is still to be found."""
+        value = getattr(self.closure, "constant", getattr(self.closure, "rate", None))
+        return None if value == "tuned" else value
+
+    def with_constants(self, constants: Mapping[str, float]) -> "Entry":
+        """Return the same line with keys of the closure set."""
+        return replace(self, closure=self.closure.model_copy(update=dict(constants)))
 
 
 def fit_time_step(time_step: float, interval: float) -> tuple[float, int]:
@@ -84,7 +106,7 @@ def fit_time_step(time_step: float, interval: float) -> tuple[float, int]:
 
 
 def make_entries(experiment: Experiment, interval: float) -> list[Entry]:
-    """List all runs: the bare host (added if no contender is it), the contenders, the ladder from coarse to fine.
+    """List all runs: the bare host (added if no contender is it), the contenders, the ladders from coarse to fine.
 
     Parameters
     ----------
@@ -100,8 +122,13 @@ def make_entries(experiment: Experiment, interval: float) -> list[Entry]:
     if not any(entry.role == "bare" for entry in entries):
         bare = Contender(name="no closure", closure=NoClosure(kind="none"))
         entries.insert(0, _entry(bare, own_host, interval))
-    for nx in sorted(set(experiment.couple.ladder) - {own_host.grid[0]}):
-        entries.append(_ladder_entry(nx, own_host, interval))
+    ladders = {contender.name: contender.ladder for contender in experiment.couple.contenders}
+    bare = next(entry for entry in entries if entry.role == "bare")
+    whole = (*experiment.couple.ladder, *ladders.pop(bare.name, ()))
+    rungs = [_rung(bare, nx, interval, "ladder", "no closure") for nx in _finer(whole, bare)]
+    for base in entries:
+        rungs += [_rung(base, nx, interval, base.role, base.name) for nx in _finer(ladders.get(base.name, ()), base)]
+    entries += rungs
     for entry in entries:
         if any(cells < own for cells, own in zip(entry.host.grid, own_host.grid, strict=True)):
             raise ConfigError(
@@ -109,6 +136,11 @@ def make_entries(experiment: Experiment, interval: float) -> list[Entry]:
                 f"{_times(own_host.grid)}, on whose modes all runs are scored: take a grid at least as fine"
             )
     return entries
+
+
+def artifact_path(plan: Plan, closure: Closure) -> Path:
+    """Return the file of a learned closure: the one it names, or the one that the experiment exports."""
+    return plan.paths.model if closure.artifact is None else Path(closure.artifact)
 
 
 def build_closure(plan: Plan, entry: Entry, host: AnyHost) -> ClosureFunction | None:
@@ -119,9 +151,9 @@ def build_closure(plan: Plan, entry: Entry, host: AnyHost) -> ClosureFunction | 
     if entry.closure.kind == "none":
         return None
     if entry.closure.kind == "learned":
-        return LearnedClosure(load_artifact(plan.paths.model))
+        return LearnedClosure(load_artifact(artifact_path(plan, entry.closure)))
     widths = filter_widths(filter_for(entry.host, plan.experiment.prepare.filter), host.grid.spacing)
-    return make_classical(entry.closure, host, constant=entry.constant, delta=math.sqrt(math.prod(widths)))
+    return make_classical(entry.closure, host, delta=math.prod(widths) ** (1 / len(widths)))
 
 
 def _entry(contender: Contender, own_host: Host, interval: float) -> Entry:
@@ -133,30 +165,33 @@ def _entry(contender: Contender, own_host: Host, interval: float) -> Entry:
     else:
         role = "classical"
     time_step, steps = fit_time_step(host.time_step, interval)
-    given = getattr(contender.closure, "constant", getattr(contender.closure, "rate", None))
     return Entry(
         name=contender.name,
         role=role,
         closure=contender.closure,
         host=host.model_copy(update={"time_step": time_step}),
         steps_per_snapshot=steps,
-        constant=None if given == "tuned" else given,
     )
 
 
-def _ladder_entry(nx: int, own_host: Host, interval: float) -> Entry:
-    """The bare host on nx points along x, cells of the same shape, time step in proportion to the spacing."""
-    own_nx, own_ny = own_host.grid
-    ny = 2 * round(nx * own_ny / own_nx / 2)
-    time_step, steps = fit_time_step(own_host.time_step * own_nx / nx, interval)
+def _finer(ladder: Sequence[int], base: Entry) -> list[int]:
+    return sorted(set(ladder) - {base.host.grid[0]})
+
+
+def _rung(base: Entry, nx: int, interval: float, role: str, name: str) -> Entry:
+    """A line's host on nx points along x, cells of the same shape, time step in proportion to the spacing."""
+    own_nx, *others = base.host.grid
+    grid = (nx, *(2 * round(nx * n / own_nx / 2) for n in others))
+    time_step, steps = fit_time_step(base.host.time_step * own_nx / nx, interval)
     return Entry(
-        name=f"no closure, {nx} x {ny}",
-        role="ladder",
-        closure=NoClosure(kind="none"),
-        host=own_host.model_copy(update={"grid": (nx, ny), "time_step": time_step}),
+        name=f"{name}, {_times(grid)}",
+        role=role,
+        closure=base.closure,
+        host=base.host.model_copy(update={"grid": grid, "time_step": time_step}),
         steps_per_snapshot=steps,
+        ladder_of=base.name,
     )
 
 
-def _times(grid: tuple[int, int]) -> str:
-    return f"{grid[0]} x {grid[1]}"
+def _times(grid: Sequence[int]) -> str:
+    return " x ".join(str(n) for n in grid)

@@ -18,7 +18,7 @@ ROUND_SECONDS = 0.03  # long against the clock and the scheduler, short enough f
 
 @dataclass(frozen=True)
 class TimedRun:
-    """What is timed: a host, its closure, and one start of shape (1, 2, nx, ny) [m/s]."""
+    """What is timed: a host, its closure, and one start of shape (1, d, nx, ny[, nz]) [m/s]."""
 
     host: AnyHost
     closure: ClosureFunction | None

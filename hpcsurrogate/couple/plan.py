@@ -15,10 +15,23 @@ from hpcsurrogate.data.catalogue import Catalogue
 
 @dataclass(frozen=True)
 class Plan:
-    """One comparison."""
+    """One comparison. Coarse runs start from the realisations `run_from`; without it from those of the test split."""
 
     experiment: Experiment
     paths: RunPaths
+    run_from: tuple[int, ...] | None = None
+
+    @property
+    def realisations(self) -> tuple[int, ...]:
+        """Realisations that the coarse runs start from."""
+        return self.experiment.prepare.split.test if self.run_from is None else self.run_from
+
+    @property
+    def tuned_on(self) -> tuple[int, ...]:
+        """Realisations that constants are tuned on; none where nothing is tuned."""
+        closures = [contender.closure for contender in self.experiment.couple.contenders]
+        is_tuned = any("tuned" in closure.model_dump().values() for closure in closures)
+        return self.experiment.prepare.split.validation if is_tuned else ()
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -33,11 +46,11 @@ class Plan:
         ------
         ConfigError    if it differs between them
         """
-        split = self.experiment.prepare.split
-        intervals = {self.catalogue.entry(number).snapshot_interval for number in split.validation + split.test}
+        realisations = self.tuned_on + self.realisations
+        intervals = {self.catalogue.entry(number).snapshot_interval for number in realisations}
         if len(intervals) > 1:
             raise ConfigError(
-                f"prepare.split: validation and test realisations have snapshots every {sorted(intervals)} s; "
+                f"prepare.split: realisations {list(realisations)} have snapshots every {sorted(intervals)} s; "
                 "coarse runs are compared at common times: choose realisations with one interval"
             )
         return intervals.pop()

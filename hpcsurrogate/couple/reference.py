@@ -5,6 +5,7 @@ Every recorded snapshot is read once and filtered once per grid and layout; only
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from hpcsurrogate.core.config import Filter, Host
 from hpcsurrogate.core.errors import ConfigError
-from hpcsurrogate.couple.observation import Observation, Observer
+from hpcsurrogate.couple.observation import Observation, Observer, Statistics
 from hpcsurrogate.couple.plan import Plan
 from hpcsurrogate.physics.coarse_graining import CoarseGraining
 from hpcsurrogate.physics.grid import Grid
@@ -31,11 +32,27 @@ class Start:
 
 @dataclass(frozen=True)
 class Reference:
-    """Filtered DNS for one kind of host."""
+    """Filtered DNS for one kind of host. A snapshot that several starts run over is kept once."""
 
-    velocity: Tensor  # (b, 2, nx, ny) [m/s], the starts
-    observation: Observation  # at the t times after each
+    velocity: Tensor  # (b, d, nx, ny[, nz]) [m/s], the starts
+    snapshots: Observation  # of the s snapshots that any start needs
+    places: Tensor  # (t, b), which of them is that of a start at a time
     wavenumbers: Tensor  # (k,) [rad/m], of the shells of its spectra
+
+    @cached_property
+    def observation(self) -> Observation:
+        """All starts over all times, axes (t, b, ...); large in three dimensions."""
+        return self.part(slice(None))
+
+    def part(self, starts: slice) -> Observation:
+        """Some of the starts over all times, axes (t, b, ...)."""
+        places = self.places[:, starts]
+        return self.snapshots.map(lambda part: part[places])
+
+    @property
+    def statistics(self) -> Statistics:
+        """The numbers of all starts over all times, axes (t, b, ...)."""
+        return self.snapshots.statistics.map(lambda part: part[self.places])
 
 
 def reference_key(host: Host) -> Key:
@@ -139,7 +156,7 @@ def _filter_realisation(
     for key, (_, observer) in lenses.items():
         velocity = torch.cat([start_velocity[key][int(snapshot)] for snapshot in snapshots])
         series = Observation.combine(torch.cat, observed[key])
-        references[key] = Reference(velocity, series.map(lambda part: part[place_tb]), observer.wavenumbers(velocity))
+        references[key] = Reference(velocity, series, place_tb, observer.wavenumbers(velocity))
     return references
 
 
@@ -151,8 +168,12 @@ def _make_lens(plan: Plan, fine_grid: Grid, host_config: Host) -> tuple[CoarseGr
 
 
 def _join(references: Sequence[Reference]) -> Reference:
+    counts = [len(reference.snapshots.energy) for reference in references]
+    firsts = np.cumsum([0, *counts[:-1]]).tolist()
+    places = [reference.places + first for reference, first in zip(references, firsts, strict=True)]
     return Reference(
         torch.cat([reference.velocity for reference in references]),
-        Observation.combine(lambda parts: torch.cat(parts, dim=1), [reference.observation for reference in references]),
+        Observation.combine(torch.cat, [reference.snapshots for reference in references]),
+        torch.cat(places, dim=1),
         references[0].wavenumbers,
     )

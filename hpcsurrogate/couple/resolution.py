@@ -1,6 +1,6 @@
-"""Which grid the bare host needs to be as accurate as a contender, and what that grid costs.
+"""Which grid a host needs to be as accurate as a contender, and what that grid costs.
 
-The bare host on the experiment's grid and on the ladder gives a curve from grid (points along x) to time to
+A host, bare or with a closure, gives on the grids of its ladder a curve from grid (points along x) to time to
 decorrelation, and one from grid to cost. The first is read by straight lines over the logarithm of the grid: an error
 that falls as a power of the spacing and grows exponentially in time reaches the threshold after a time linear in it.
 The second is a power law: straight lines between the logarithms of both.
@@ -13,14 +13,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Ladder:
-    """The bare host from coarse to fine."""
+    """One host from coarse to fine."""
 
     grids: tuple[int, ...]  # points along x
     decorrelation_times: tuple[float, ...]  # [s]
     costs: tuple[float, ...]  # per simulated time unit [ms]
 
     def effective_grid(self, decorrelation_time: float, reached_end: bool) -> tuple[float | None, str | None]:
-        """Find the grid on which the bare host keeps the correlation as long.
+        """Find the grid on which the host keeps the correlation as long.
 
         Parameters
         ----------
@@ -45,5 +45,16 @@ class Ladder:
         return float(np.exp(np.interp(decorrelation_time, times, np.log(self.grids)))), None
 
     def cost_at(self, grid: float) -> float:
-        """Return the cost per simulated time unit [ms] of the bare host on a grid within the ladder."""
+        """Return the cost per simulated time unit [ms] of the host on a grid within the ladder."""
         return float(np.exp(np.interp(np.log(grid), np.log(self.grids), np.log(self.costs))))
+
+    def cost_of(self, decorrelation_time: float) -> float | None:
+        """Return the cost per simulated time unit [ms] of keeping the correlation as long; None if no rung does.
+
+        What the coarsest grid reaches costs what that grid costs. Between rungs the logarithm of the cost is linear in
+        the time, as both that of the grid and that of the cost are.
+        """
+        times = np.maximum.accumulate(self.decorrelation_times)
+        if decorrelation_time > times[-1]:
+            return None
+        return float(np.exp(np.interp(decorrelation_time, times, np.log(self.costs))))

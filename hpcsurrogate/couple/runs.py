@@ -1,6 +1,6 @@
 """Run a coarse solver with a closure from all starts and observe it at every snapshot time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -19,14 +19,17 @@ def run_starts(
     num_intervals: int,
     steps_per_snapshot: int,
     watch: Callable[[Tensor], None] | None = None,
-) -> Observation:
-    """Run all starts to the end, at once or in parts; arguments and result are those of `run_batch`."""
+) -> Iterator[tuple[slice, Observation]]:
+    """Run all starts to the end, some at a time, so that only their fields are in memory; arguments as in `run_batch`.
+
+    Yields
+    ------
+    (slice, Observation)    which starts, and their observation as from `run_batch`
+    """
     size = max(1, MAX_BATCH_POINTS // velocity[0, 0].numel())
-    batches = [
-        run_batch(observer, closure, part, num_intervals, steps_per_snapshot, watch=watch)
-        for part in velocity.split(size)
-    ]
-    return Observation.combine(lambda parts: torch.cat(parts, dim=1), batches)
+    for first in range(0, len(velocity), size):
+        starts = slice(first, first + size)
+        yield starts, run_batch(observer, closure, velocity[starts], num_intervals, steps_per_snapshot, watch=watch)
 
 
 @torch.no_grad()
@@ -45,11 +48,11 @@ def run_batch(
     ----------
     observer : Observer    of the host that runs
     closure : callable or None
-    velocity : Tensor, shape (b, 2, nx, ny) [m/s]    the starts, at the points of the host
+    velocity : Tensor, shape (b, d, nx, ny[, nz]) [m/s]    the starts, at the points of the host
     num_intervals : int    snapshot intervals to run
     steps_per_snapshot : int    time steps in each
     stop : callable, optional    told the snapshot's index and the observation; the run ends where it returns True
-    watch : callable, optional    shown the velocity (b, 2, nx, ny) [m/s] at each of these times
+    watch : callable, optional    shown the velocity, of the same shape, at each of these times
 
     Returns
     -------

@@ -1,18 +1,52 @@
 """Scores of one coarse run against the filtered DNS of its own grid and layout, on the modes that all runs share."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsurrogate.couple.observation import Observation
-from hpcsurrogate.evaluate.aposteriori import decorrelation_time, log_spectrum_error, vorticity_correlation
+from hpcsurrogate.couple.budget import Budget, energy_budget, enstrophy_budget
+from hpcsurrogate.couple.distances import (
+    DISTANCES,
+    Ingredients,
+    bootstrap_interval,
+    bootstrap_weights,
+    even_weights,
+    gather,
+    interval,
+)
+from hpcsurrogate.couple.observation import Observation, Statistics
+from hpcsurrogate.evaluate.aposteriori import decorrelation_time, relative_l2_error, vorticity_correlation
 
-BOOTSTRAP_RESAMPLES = 2000
-SPECTRUM_FLOOR = 1e-10  # of the fullest shell; float32 round-off, squared, stays below 1e-12
-Array = np.ndarray
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run beside its reference at all t times from b starts; fields are gone but for one plane of the first start."""
+
+    correlation: Tensor  # (t, b) of the vorticity [-]
+    rollout: Tensor  # (t, b), relative L2 error of the velocity [-]
+    run: Statistics
+    reference: Statistics
+    picture: Tensor  # (t, x, y), `vorticity_plane` of the first start [1/s]
+
+    @staticmethod
+    def join(parts: Sequence["Comparison"]) -> "Comparison":
+        """All starts of several comparisons side by side."""
+
+        def side_by_side(tensors: list[Tensor]) -> Tensor:
+            return torch.cat(tensors, dim=1)
+
+        return Comparison(
+            correlation=side_by_side([part.correlation for part in parts]),
+            rollout=side_by_side([part.rollout for part in parts]),
+            run=Statistics.combine(side_by_side, [part.run for part in parts]),
+            reference=Statistics.combine(side_by_side, [part.reference for part in parts]),
+            picture=parts[0].picture,
+        )
 
 
 @dataclass(frozen=True)
@@ -20,66 +54,126 @@ class Score:
     """Scores of one run. Lists hold one value per start; errors are None where the run blew up."""
 
     correlation: Tensor  # (t, b)
+    rollout: Tensor  # (t, b)
     decorrelation_times: list[float]  # [s]; the end of the run where the threshold is never crossed
-    decorrelation_interval: tuple[float, float]  # bootstrap 95 % of the mean [s]
     reached_end: bool  # some start never crossed: the mean is a lower bound
     blow_up_time: float | None  # first time [s] at which some start was not finite
-    spectrum_log_error: float | None  # None also if a shell lost all its energy
     energy_error: float | None
     enstrophy_error: float | None
+    energy_budget: Budget | None
+    enstrophy_budget: Budget | None
+    ingredients: Ingredients
 
     @property
     def decorrelation_time(self) -> float:
         """Mean over the starts [s]."""
         return float(np.mean(self.decorrelation_times))
 
+    @cached_property
+    def decorrelation_interval(self) -> tuple[float, float]:
+        """Bootstrap 95 % of the mean [s]."""
+        return bootstrap_interval(np.array(self.decorrelation_times))
+
     @property
     def stable(self) -> bool:
         """Whether every start stayed finite to the end."""
         return self.blow_up_time is None
 
+    @cached_property
+    def distances(self) -> dict[str, float | None]:
+        """Each of `DISTANCES`; None where the run blew up, or a shell lost all its energy."""
+        if not self.stable:
+            return dict.fromkeys(DISTANCES)
+        found = self.ingredients.distances(even_weights(len(self.decorrelation_times)))
+        return {name: float(found[name][0]) if np.isfinite(found[name][0]) else None for name in DISTANCES}
 
-def correlation_series(run: Observation, reference: Observation) -> Tensor:
-    """Correlate the vorticity of a run with the reference's.
+    @property
+    def spectrum_log_error(self) -> float | None:
+        """Root mean square over shells of log10(E / E_reference)."""
+        return self.distances["spectrum_log_error"]
 
-    Returns
-    -------
-    Tensor, shape (t, b) [-]    NaN where the run is not finite
+    @property
+    def rollout_error(self) -> float | None:
+        """Relative L2 error of the velocity, mean over times and starts."""
+        return self.distances["rollout_error"]
+
+    @cached_property
+    def distance_intervals(self) -> dict[str, tuple[float, float] | None]:
+        """Bootstrap 95 % of each of `DISTANCES`."""
+        if not self.stable:
+            return dict.fromkeys(DISTANCES)
+        spread = self.ingredients.distances(bootstrap_weights(len(self.decorrelation_times)))
+        return {name: interval(spread[name]) if np.isfinite(spread[name]).all() else None for name in DISTANCES}
+
+    @property
+    def dissipation_error(self) -> float | None:
+        """Error of all the energy that is lost in the last quarter, relative to the reference's; signed."""
+        budget = self.energy_budget
+        return None if budget is None else budget.loss / budget.reference_loss - 1 if budget.reference_loss else None
+
+
+def compare(run: Observation, reference: Observation) -> Comparison:
+    """Compare a run with its reference, both stacked over time: axes (t, b, ...).
+
+    Notes
+    -----
+    NaN where the run is not finite (tests/unit/couple/test_scoring.py).
     """
-    pairs = zip(run.vorticity, reference.vorticity, strict=True)
-    return torch.stack([vorticity_correlation(ours, truth) for ours, truth in pairs])
+    times = range(len(run.energy))
+    return Comparison(
+        correlation=torch.stack([vorticity_correlation(run.vorticity[t], reference.vorticity[t]) for t in times]),
+        rollout=torch.stack([relative_l2_error(run.velocity[t], reference.velocity[t]) for t in times]),
+        run=run.statistics,
+        reference=reference.statistics,
+        picture=vorticity_plane(run.vorticity[:, 0]),
+    )
+
+
+def vorticity_plane(vorticity: Tensor) -> Tensor:
+    """Return what is drawn: (t, x, y) as it is; of (t, 3, x, y, z) the magnitude in the middle plane of z [1/s]."""
+    if vorticity.ndim == 3:
+        return vorticity.clone()
+    return vorticity[..., vorticity.shape[-1] // 2].square().sum(1).sqrt()
 
 
 def score_run(run: Observation, reference: Observation, times: Tensor, threshold: float) -> Score:
+    """Score one run that is in memory as a whole; arguments as in `compare` and `score`."""
+    return score(compare(run, reference), times, threshold)
+
+
+def score(comparison: Comparison, times: Tensor, threshold: float) -> Score:
     """Score one run.
 
     Parameters
     ----------
-    run, reference : Observation    stacked over the t times
+    comparison : Comparison
     times : Tensor, shape (t,) [s]    from the start
     threshold : float [-]    correlation that ends agreement
 
     Notes
     -----
-    The spectrum error compares means over the starts and the last quarter of the run. The errors of energy and
-    enstrophy are the root mean square over that quarter of the difference of the means over the starts, relative to
-    the reference's mean (tests/unit/couple/test_scoring.py).
+    The spectrum error compares means over the starts and the last quarter of the run, the distances of distributions
+    pool both. The errors of energy and enstrophy are the root mean square over that quarter of the difference of the
+    means over the starts, relative to the reference's mean (tests/unit/couple/test_scoring.py).
     """
-    correlation = correlation_series(run, reference)
-    found, crossed = decorrelation_time(times, correlation, threshold)
-    decorrelation_times = [float(value) for value in found]
+    run, reference = comparison.run, comparison.reference
+    found, crossed = decorrelation_time(times, comparison.correlation, threshold)
     finite = torch.isfinite(run.energy).all(dim=1)
     quarter = last_quarter(len(times))
     stable = bool(finite.all())
+    # A budget takes a difference in time.
+    window = slice(max(0, min(quarter.start, len(times) - 2)), None)
     return Score(
-        correlation=correlation,
-        decorrelation_times=decorrelation_times,
-        decorrelation_interval=bootstrap_interval(np.array(decorrelation_times)),
+        correlation=comparison.correlation,
+        rollout=comparison.rollout,
+        decorrelation_times=[float(value) for value in found],
         reached_end=not bool(crossed.all()),
         blow_up_time=None if stable else float(times[int(torch.nonzero(~finite)[0])]),
-        spectrum_log_error=_spectrum_error(run, reference) if stable else None,
         energy_error=_series_error(run.energy[quarter], reference.energy[quarter]) if stable else None,
         enstrophy_error=_series_error(run.enstrophy[quarter], reference.enstrophy[quarter]) if stable else None,
+        energy_budget=energy_budget(run, reference, times, window) if stable else None,
+        enstrophy_budget=enstrophy_budget(run, reference, times, window) if stable else None,
+        ingredients=gather(run, reference, comparison.rollout, quarter),
     )
 
 
@@ -88,29 +182,12 @@ def last_quarter(num_times: int) -> slice:
     return slice(min(num_times - 1, (3 * num_times) // 4), None)
 
 
-def mean_spectrum(observation: Observation) -> Tensor:
+def mean_spectrum(statistics: Statistics) -> Tensor:
     """Average the spectrum over starts and the last quarter of the run; shape (k,) [m^3/s^2]."""
-    return observation.spectrum[last_quarter(observation.spectrum.shape[0])].mean(dim=(0, 1))
-
-
-def bootstrap_interval(values: Array) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the mean when the starts are drawn again with replacement (seed fixed).
-
-    With one start it is that value twice: one start tells nothing about the spread.
-    """
-    picks = np.random.default_rng(0).integers(len(values), size=(BOOTSTRAP_RESAMPLES, len(values)))
-    low, high = np.percentile(values[picks].mean(axis=1), [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _spectrum_error(run: Observation, reference: Observation) -> float | None:
-    truth = mean_spectrum(reference)
-    # The 2/3 rule leaves the last shells empty but for round-off, whose logarithm means nothing.
-    filled = truth > SPECTRUM_FLOOR * truth.max()
-    error = log_spectrum_error(mean_spectrum(run)[filled], truth[filled])
-    return error if math.isfinite(error) else None
+    return statistics.spectrum[last_quarter(statistics.spectrum.shape[0])].mean(dim=(0, 1))
 
 
 def _series_error(ours: Tensor, truth: Tensor) -> float:
     difference = ours.mean(dim=1) - truth.mean(dim=1)
-    return float(difference.square().mean().sqrt() / truth.mean())
+    error = float(difference.square().mean().sqrt() / truth.mean())
+    return error if math.isfinite(error) else math.inf

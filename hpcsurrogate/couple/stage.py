@@ -14,7 +14,7 @@ from hpcsurrogate.core.config import Experiment
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.couple.comparison import collect_arrays, describe_results, run_entry
-from hpcsurrogate.couple.contenders import make_entries
+from hpcsurrogate.couple.contenders import artifact_path, make_entries
 from hpcsurrogate.couple.plan import Plan
 from hpcsurrogate.couple.reference import Start, build_references, overlap, place_starts
 from hpcsurrogate.couple.tuning import tune_entries
@@ -42,17 +42,19 @@ def run_couple(experiment: Experiment, paths: RunPaths, world: World) -> None:
     ModelRefusedError    if the artifact is not what was exported
     """
     if world.rank == 0:
-        _compare(Plan(experiment, paths))
+        compare(Plan(experiment, paths))
     world.barrier()
 
 
-def _compare(plan: Plan) -> None:
+def compare(plan: Plan) -> None:
+    """Run the comparison of a plan and write its couple.json and couple.npz; errors as in `run_couple`."""
     entries = make_entries(plan.experiment, plan.interval)
     # First of all what may be refused, so that too short a record or a damaged artifact does not cost the tuning.
-    starts = place_starts(plan, plan.experiment.prepare.split.test, plan.experiment.couple.starts)
+    starts = place_starts(plan, plan.realisations, plan.experiment.couple.starts)
     artifact = None
-    if any(entry.role == "learned" for entry in entries):
-        artifact = sha256_file(load_artifact(plan.paths.model).path)
+    for path in {artifact_path(plan, entry.closure) for entry in entries if entry.role == "learned"}:
+        checksum = sha256_file(load_artifact(path).path)
+        artifact = checksum if path == plan.paths.model else artifact
     entries, tunings = tune_entries(plan, entries)
     references = build_references(plan, [entry.host for entry in entries], starts)
     results = [run_entry(plan, entry, references) for entry in entries]
@@ -90,5 +92,7 @@ def _summary(plan: Plan, starts: Sequence[Start], lines: Sequence[Line], judgeme
             "bound": learned["effective_grid_bound"],
             "cost_ms_per_time_unit": learned["equivalent_cost_ms_per_time_unit"],
             "speed_up": learned["speed_up"],
+            "speed_up_over_classical": learned["speed_up_over_classical"],
+            "cheapest_classical": learned["cheapest_classical"],
         },
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Constants marked `tuned`: a grid search through the contender's own solver on the validation realisations.
+"""Constants marked `tuned`: a search through the contender's own solver on the validation realisations.
 
 The best constant keeps the vorticity correlation longest; where several reach the end of the run, the one with the
 smaller error of the spectrum wins. One that blows up later in the run is passed over. The test realisations are never
@@ -6,44 +6,83 @@ seen here.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.couple.contenders import Entry, build_closure
+from hpcsurrogate.couple.maximum import Merit, find_maximum, is_at_edge
 from hpcsurrogate.couple.observation import Observation, Observer
 from hpcsurrogate.couple.plan import Plan
 from hpcsurrogate.couple.reference import Reference, build_references, place_starts, reference_key
 from hpcsurrogate.couple.runs import run_batch
 from hpcsurrogate.couple.scoring import Score, score_run
 from hpcsurrogate.evaluate.aposteriori import vorticity_correlation
-from hpcsurrogate.physics.hosts import make_host
+from hpcsurrogate.physics.hosts import AnyHost, fold_damping, make_host
 
-# Smagorinsky and Leith [-], hyperviscosity [1/s]: from far too little to far too much in even ratios.
+# Where the search begins [-], hyperviscosity [1/s]: from far too little to far too much in even ratios. It goes on
+# beyond either end where the best lies there.
 CANDIDATES = {
     "smagorinsky": (0.05, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4, 0.57, 0.8),
     "leith": (0.1, 0.14, 0.2, 0.28, 0.4, 0.57, 0.8, 1.13),
+    "wale": (0.1, 0.14, 0.2, 0.28, 0.4, 0.57, 0.8, 1.13),
+    "vreman": (0.01, 0.02, 0.04, 0.08, 0.16, 0.32),
+    "mixed": (0.03, 0.05, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4),
     "hyperviscosity": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
 }
+POWERS = (1, 2, 3, 4, 6, 8, 12, 16)  # of hyperviscosity; the search ends with the first that does worse
 MAX_STARTS = 4  # over all validation realisations: tuning must stay cheap beside the comparison
 
 log = get_logger("couple")
 
 
 @dataclass(frozen=True)
-class Tuning:
-    """The search for one constant: what was tried, the mean time to decorrelation of each [s], and the choice."""
+class Trial:
+    """One run of the search: the constants by their keys, and its mean time to decorrelation [s]."""
 
-    candidates: tuple[float, ...]
-    decorrelation_times: tuple[float, ...]
-    constant: float
+    constants: dict[str, float]
+    decorrelation_time: float
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The search for the constants of one closure: what was tried, the choice, and whether that is the last one tried.
+
+    `constant` and `candidates` are of the closure's constant or rate; `power` and `powers` of its power, None if that
+    is given.
+    """
+
+    trials: tuple[Trial, ...]
+    chosen: dict[str, float]
+    at_edge: bool
 
     @property
-    def at_edge(self) -> bool:
-        """Whether the choice is the smallest or largest candidate, so that a better one may lie outside."""
-        return self.constant in (self.candidates[0], self.candidates[-1])
+    def decorrelation_times(self) -> tuple[float, ...]:
+        """Mean time to decorrelation of each trial [s]."""
+        return tuple(trial.decorrelation_time for trial in self.trials)
+
+    @property
+    def constant(self) -> float | None:
+        """The choice; None if only a power was searched."""
+        return _main(self.chosen)
+
+    @property
+    def candidates(self) -> tuple[float | None, ...]:
+        """What was tried, one a trial."""
+        return tuple(_main(trial.constants) for trial in self.trials)
+
+    @property
+    def power(self) -> int | None:
+        """The choice of the power."""
+        return self.chosen.get("power")
+
+    @property
+    def powers(self) -> tuple[int, ...] | None:
+        """The powers that were tried, one a trial."""
+        return tuple(trial.constants["power"] for trial in self.trials) if "power" in self.chosen else None
 
 
 def tune_entries(plan: Plan, entries: Sequence[Entry]) -> tuple[list[Entry], dict[str, Tuning]]:
@@ -53,6 +92,11 @@ def tune_entries(plan: Plan, entries: Sequence[Entry]) -> tuple[list[Entry], dic
     -------
     list of Entry    as given, with constants
     dict             name -> Tuning of those that were tuned
+
+    Notes
+    -----
+    Finds rate and power of a hyperviscosity that the reference itself was run with
+    (tests/unit/couple/test_tuning.py).
     """
     open_entries = [entry for entry in entries if entry.is_tuned]
     if not open_entries:
@@ -60,45 +104,78 @@ def tune_entries(plan: Plan, entries: Sequence[Entry]) -> tuple[list[Entry], dic
     realisations = plan.experiment.prepare.split.validation[:MAX_STARTS]
     starts = place_starts(plan, realisations, min(plan.experiment.couple.starts, MAX_STARTS // len(realisations)))
     references = build_references(plan, [entry.host for entry in open_entries], starts)
-    tunings = {entry.name: _tune(plan, entry, references) for entry in open_entries}
+    tunings = {entry.name: tune(Trials(plan, entry, references[reference_key(entry.host)])) for entry in open_entries}
     for name, tuning in tunings.items():
+        chosen = ", ".join(f"{key} {value:.4g}" for key, value in tuning.chosen.items())
         edge = " (at the edge of the search)" if tuning.at_edge else ""
-        log.info("tuned '%s': constant %g%s", name, tuning.constant, edge)
-    return [e.with_constant(tunings[e.name].constant) if e.is_tuned else e for e in entries], tunings
+        log.info("tuned '%s' by %d runs: %s%s", name, len(tuning.trials), chosen, edge)
+    return [e.with_constants(tunings[e.name].chosen) if e.is_tuned else e for e in entries], tunings
 
 
-def _tune(plan: Plan, entry: Entry, references: dict) -> Tuning:
-    host = make_host(entry.host, plan.experiment.flow)
-    observer = Observer(host, plan.experiment.host.grid)
-    reference = references[reference_key(entry.host)]
-    candidates = CANDIDATES[entry.closure.kind]
-    scores = [_try(plan, entry.with_constant(constant), observer, reference) for constant in candidates]
-    ranked = sorted(range(len(candidates)), key=lambda index: _merit(scores[index]), reverse=True)
-    stable = (i for i in ranked if _is_stable(plan, entry.with_constant(candidates[i]), observer, reference))
+class Trials:
+    """Runs of one contender with one choice of constants after the other."""
+
+    def __init__(self, plan: Plan, entry: Entry, reference: Reference) -> None:
+        self.plan, self.entry, self.reference = plan, entry, reference
+
+    @cached_property
+    def _host(self) -> AnyHost:
+        return make_host(self.entry.host, self.plan.experiment.flow)
+
+    def score(self, constants: dict[str, float]) -> Score:
+        """Run until all starts have lost the flow: what comes after cannot change the choice."""
+        threshold = self.plan.experiment.couple.correlation
+
+        def all_lost(index: int, observation: Observation) -> bool:
+            truth = self.reference.observation.vorticity[index]
+            return not bool((vorticity_correlation(observation.vorticity, truth) >= threshold).any())
+
+        run = self._run(constants, all_lost)
+        return score_run(run, self.reference.observation, self.plan.times, threshold)
+
+    def is_stable(self, constants: dict[str, float]) -> bool:
+        """Whether every start stays finite over the whole run."""
+        return bool(torch.isfinite(self._run(constants).energy).all())
+
+    def _run(self, constants: dict[str, float], stop: Callable[[int, Observation], bool] | None = None) -> Observation:
+        closure = build_closure(self.plan, self.entry.with_constants(constants), self._host)
+        host, closure = fold_damping(self._host, closure)
+        observer = Observer(host, self.plan.experiment.host.grid)
+        steps = self.entry.steps_per_snapshot
+        return run_batch(observer, closure, self.reference.velocity, self.plan.num_intervals, steps, stop=stop)
+
+
+def tune(trials: Trials) -> Tuning:
+    """Search the open constants of one contender; a power, if it is open, upwards along `POWERS`."""
+    kind, open_constants = trials.entry.closure.kind, trials.entry.open_constants
+    main = next((key for key in open_constants if key != "power"), None)
+    tried: dict[float | None, dict[float, Merit]] = {}  # power -> constant or rate -> merit
+    scores: list[tuple[dict[str, float], Score]] = []
+
+    def merit(constants: dict[str, float]) -> Merit:
+        scores.append((constants, trials.score(constants)))
+        return _merit(scores[-1][1])
+
+    for power in POWERS if "power" in open_constants else (None,):
+        fixed = {} if power is None else {"power": power}
+        if main is None:
+            tried[power] = {0.0: merit(fixed)}
+        else:
+            tried[power] = find_maximum(lambda value, fixed=fixed: merit({main: value} | fixed), CANDIDATES[kind])
+        if max(tried[power].values()) < max(best for of_power in tried.values() for best in of_power.values()):
+            break
+    ranked = [c for c, _ in sorted(scores, key=lambda pair: _merit(pair[1]), reverse=True)]
     # If all blow up, the comparison will say so of the best of them.
-    best = next(stable, ranked[0])
-    return Tuning(candidates, tuple(score.decorrelation_time for score in scores), candidates[best])
+    chosen = next((constants for constants in ranked if trials.is_stable(constants)), ranked[0])
+    power = chosen.get("power")
+    at_edge = power == POWERS[-1] or (main is not None and is_at_edge(tried[power], chosen[main]))
+    return Tuning(tuple(Trial(c, s.decorrelation_time) for c, s in scores), chosen, at_edge)
 
 
-def _try(plan: Plan, entry: Entry, observer: Observer, reference: Reference) -> Score:
-    """Run until all starts have lost the flow: what comes after cannot change the choice."""
-    threshold = plan.experiment.couple.correlation
-
-    def all_lost(index: int, observation: Observation) -> bool:
-        truth = reference.observation.vorticity[index]
-        return not bool((vorticity_correlation(observation.vorticity, truth) >= threshold).any())
-
-    closure = build_closure(plan, entry, observer.host)
-    run = run_batch(observer, closure, reference.velocity, plan.num_intervals, entry.steps_per_snapshot, stop=all_lost)
-    return score_run(run, reference.observation, plan.times, threshold)
+def _main(constants: dict[str, float]) -> float | None:
+    return next((value for key, value in constants.items() if key != "power"), None)
 
 
-def _is_stable(plan: Plan, entry: Entry, observer: Observer, reference: Reference) -> bool:
-    closure = build_closure(plan, entry, observer.host)
-    run = run_batch(observer, closure, reference.velocity, plan.num_intervals, entry.steps_per_snapshot)
-    return bool(torch.isfinite(run.energy).all())
-
-
-def _merit(score: Score) -> tuple[float, float]:
+def _merit(score: Score) -> Merit:
     error = math.inf if score.spectrum_log_error is None else score.spectrum_log_error
     return score.decorrelation_time, -error

@@ -53,7 +53,7 @@ def judge(lines: Sequence[Line], circumstances: Circumstances) -> Judgement:
     """
     bare = next(line for line in lines if line["role"] == "bare")
     best_classical = find_best_classical(lines, bare)
-    learned_lines = [line for line in lines if line["role"] == "learned"]
+    learned_lines = _learned_lines(lines)
     if not learned_lines:
         sentence = "No learned closure was among the contenders. " + _classical_sentence(bare, best_classical)
         return Judgement(sentence, False, bare, best_classical, None)
@@ -70,6 +70,12 @@ def judge(lines: Sequence[Line], circumstances: Circumstances) -> Judgement:
         _caution(learned, circumstances),
     ]
     return Judgement(" ".join(part for part in parts if part), helped, bare, best_classical, learned)
+
+
+def _learned_lines(lines: Sequence[Line]) -> list[Line]:
+    """The experiment's own artifact; others only where that is not among the contenders."""
+    learned = [line for line in lines if line["role"] == "learned" and line["ladder_of"] is None]
+    return [line for line in learned if line["own_artifact"]] or learned
 
 
 def find_best_classical(lines: Sequence[Line], bare: Line) -> Line | None:
@@ -142,7 +148,9 @@ def _price(learned: Line, bare: Line, lines: Sequence[Line]) -> str:
 
 def _better_elsewhere(lines: Sequence[Line], learned: Line) -> str:
     """Name the best of the contenders that are more accurate than the learned closure, and the best bargain."""
-    others = [line for line in lines if line["role"] in ("bare", "classical") and line["stable"]]
+    others = [
+        line for line in lines if line["role"] in ("bare", "classical") and line["stable"] and line["ladder_of"] is None
+    ]
     accurate = [line for line in others if line["decorrelation_time"] > learned["decorrelation_time"]]
     own_value = 1.0 if learned["speed_up"] is None else max(learned["speed_up"], 1.0)
     bargains = [line for line in others if line["speed_up"] is not None and line["speed_up"] > own_value]
@@ -199,4 +207,4 @@ def _constant(line: Line) -> str:
 
 
 def _grid(line: Line) -> str:
-    return f"{line['grid'][0]} x {line['grid'][1]}"
+    return " x ".join(str(n) for n in line["grid"])

@@ -23,7 +23,7 @@ from hpcsurrogate.data.statistics import Moments, merge_all
 from hpcsurrogate.physics.coarse_graining import CoarseGraining
 from hpcsurrogate.physics.fine_snapshot import FineSnapshot
 from hpcsurrogate.physics.grid import Grid
-from hpcsurrogate.physics.hosts import make_host_points
+from hpcsurrogate.physics.hosts import make_host
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class CoarseShards:
     def __init__(self, experiment: Experiment, raw: Catalogue):
         self._experiment, self._raw = experiment, raw
         self._verified: set[str] = set()
-        self._host = make_host_points(experiment.host, experiment.flow, dtype=torch.float64)
+        self._host = make_host(experiment.host, experiment.flow, dtype=torch.float64)
         self._grainings: dict[tuple[Filter, tuple[int, ...]], CoarseGraining] = {}
 
     def write(self, unit: Unit, outputs: Sequence[tuple[Filter, Path]]) -> list[dict[str, Moments]]:

@@ -58,8 +58,8 @@ def run_prepare(experiment: Experiment, paths: RunPaths, world: World) -> None:
     """Coarse-grain raw/ into prepared/: velocity, commutator, sgs_force and sgs_stress on the host's points.
 
     Calculated in float64, stored in float32. Writes prepared/realisation-0003-000128.hdf5, ..., catalogue.json and
-    statistics.json; for prepare.more_filters the same into prepared/filter-1, ... Three-dimensional data get no
-    commutator. An attempt that follows an interrupted one prepares only what is missing.
+    statistics.json; for prepare.more_filters the same into prepared/filter-1, ... An attempt that follows an
+    interrupted one prepares only what is missing.
 
     Parameters
     ----------
@@ -79,8 +79,6 @@ def run_prepare(experiment: Experiment, paths: RunPaths, world: World) -> None:
     """
     raw = Catalogue.read(paths.raw, world)
     _require_split(experiment, raw)
-    if len(experiment.flow.domain) == 3:
-        log.info("three dimensions: no commutator, because there is no three-dimensional host solver")
     targets = _targets(experiment, paths, world)
     units = _units(experiment, raw)
     for target in targets:

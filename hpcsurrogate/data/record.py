@@ -1,6 +1,7 @@
 """The stage simulate: every rank records its own units of work and writes its own shards; rank 0 writes the catalogue.
 
 A unit is a whole realisation of a DNS, which must run from its start, or a block of snapshots of a user's trajectory.
+Where several ranks share the field of a DNS, a group of them records a unit and its first rank writes the shards.
 """
 
 import os
@@ -73,28 +74,38 @@ def run_simulate(experiment: Experiment, paths: RunPaths, world: World) -> None:
     ----------
     experiment : Experiment
     paths : RunPaths
-    world : World    the units of work are spread over its ranks; all ranks must call this
+    world : World    the units of work are spread over its ranks, or groups of simulate.ranks_per_realisation of them;
+                     all ranks must call this
 
     Raises
     ------
-    ConfigError      if there are more ranks than realisations of a DNS, or the source contradicts itself
+    ConfigError      if there are more ranks or groups than realisations of a DNS, the ranks do not fall into such
+                     groups, or the source contradicts itself
     DataError        if a file of the source is missing, damaged or does not fit the flow
     DivergedError    from the DNS
 
     Notes
     -----
-    The shards hold the same fields for any number of ranks (tests/parallel/test_data_room.py).
+    The shards hold the same fields for any number of ranks (tests/parallel/test_data_room.py) or groups, and to
+    round-off for groups of any size (tests/parallel/test_shared_realisation.py). The first rank of a group holds each
+    snapshot whole while it writes it.
     """
     source = experiment.simulate
+    group = World()
     if isinstance(source, DnsSource):
-        recordings = _dns_recordings(experiment, source)
-        _require_work_for_every_rank(world, len(recordings))
+        group = world.in_groups_of(source.ranks_per_realisation)
+        recordings = _dns_recordings(experiment, source, group)
+        _require_work_for_every_rank(world, group, len(recordings))
     else:
         recordings = _well_recordings(experiment, source, world)
     progress = Progress(paths.raw, world)
     kept = progress.resume([recording.digests for recording in recordings])
-    for recording in world.share([recording for recording in recordings if not kept.issuperset(recording.digests)]):
-        _record(recording, paths.raw, source.compression, progress)
+    missing = [recording for recording in recordings if not kept.issuperset(recording.digests)]
+    for recording in missing[world.rank // group.size :: world.size // group.size]:
+        if group.rank == 0:
+            _record(recording, paths.raw, source.compression, progress)
+        else:
+            _take_part(recording)
     shards = progress.gather()
     if world.rank == 0:
         catalogue = Catalogue.from_shards(paths.raw, [shard.record for shard in shards])
@@ -112,15 +123,22 @@ def _record(recording: Recording, directory: Path, compression: str, progress: P
             progress.add(directory / name, expected)
 
 
-def _require_work_for_every_rank(world: World, num_realisations: int) -> None:
-    if world.size > num_realisations:
+def _take_part(recording: Recording) -> None:
+    """Run a realisation whose snapshots come out on the group's first rank alone, which writes them."""
+    for _ in recording.snapshots():
+        pass
+
+
+def _require_work_for_every_rank(world: World, group: World, num_realisations: int) -> None:
+    if world.size > num_realisations * group.size:
+        each = f" of {group.size} ranks each" if group.size > 1 else ""
         raise ConfigError(
-            f"too many ranks for the shards: {world.size} ranks, {num_realisations} realisations;"
-            f" set ranks to at most {num_realisations}"
+            f"too many ranks for the shards: {world.size} ranks, {num_realisations} realisations{each};"
+            f" set ranks to at most {num_realisations * group.size}"
         )
 
 
-def _dns_recordings(experiment: Experiment, source: DnsSource) -> list[Recording]:
+def _dns_recordings(experiment: Experiment, source: DnsSource, group: World) -> list[Recording]:
     # How many others there are decides nothing: when some are added, those that exist are kept.
     configuration = digest([experiment.flow, source.model_dump(mode="json", exclude={"realisations"}), experiment.seed])
     num_snapshots = count_intervals(source) + 1
@@ -130,7 +148,7 @@ def _dns_recordings(experiment: Experiment, source: DnsSource) -> list[Recording
         return Recording(
             _blocks_of(whole, DNS_SNAPSHOTS_PER_SHARD),
             source.precision,
-            lambda: dns_snapshots(experiment.flow, source, realisation, experiment.seed),
+            lambda: dns_snapshots(experiment.flow, source, realisation, experiment.seed, group),
         )
 
     return [recording(realisation) for realisation in range(source.realisations)]

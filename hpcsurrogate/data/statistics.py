@@ -119,7 +119,7 @@ class Statistics(BaseModel):
 
     @property
     def commutator_rms(self) -> float:
-        """Root mean square of a component of the commutator [m/s^2]; data of three dimensions have none."""
+        """Root mean square of a component of the commutator [m/s^2]."""
         return self.fields["commutator"].component_rms
 
     @property

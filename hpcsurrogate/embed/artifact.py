@@ -1,6 +1,6 @@
 """Load an exported closure and call it. A solver that does so needs this room, core and torch, nothing else.
 
-Legend: b batch, n cell, c component, x and y the grid axes.
+Legend: b batch, n cell, c component, x, y and z the grid axes, d = 2 or 3 of them.
 """
 
 import hashlib
@@ -71,13 +71,14 @@ class Artifact:
         Parameters
         ----------
         *inputs : Tensor    one for each of `metadata.inputs`, in the dtype of `metadata`. Kind `grid`: velocity, shape
-                            (b, 2, nx, ny) [m/s], periodic, in the layout and spacing of `metadata`. Kind `pointwise`:
-                            velocity gradient, shape (n, d*d) row by row [1/s], and filter width, shape (n,) [m]
+                            (b, d, nx, ny[, nz]) [m/s], periodic, in the layout and spacing of `metadata`. Kind
+                            `pointwise`: velocity gradient, shape (n, d*d) row by row [1/s], and filter width, shape
+                            (n,) [m]
 
         Returns
         -------
-        Tensor    acceleration at the velocity's own points, shape (b, 2, nx, ny) [m/s^2]; or deviatoric SGS stress,
-                  shape (n, d(d+1)/2) [m^2/s^2]
+        Tensor    acceleration at the velocity's own points, shape (b, d, nx, ny[, nz]) [m/s^2]; or deviatoric SGS
+                  stress, shape (n, d(d+1)/2) [m^2/s^2]
 
         Raises
         ------
@@ -166,7 +167,7 @@ def load_artifact(path: str | Path, device: str | torch.device = "cpu", allow_co
         return _load_compiled(path, device, allow_compiled)
     content = read_checked(path)
     entries = check_archive(content, path)
-    with _errors_of_torch(path, "load"), quiet_torchscript():
+    with errors_of_torch(path, "load"), quiet_torchscript():
         module = torch.jit.load(io.BytesIO(content), map_location=device)
     metadata = metadata_of(entries, path)
     golden = _read_golden(module, metadata, path)
@@ -193,8 +194,8 @@ def _load_compiled(path: Path, device: str | torch.device, allowed: bool) -> Art
 
 
 @contextmanager
-def _errors_of_torch(path: Path, task: str) -> Iterator[None]:
-    """A block whose errors, whatever the file makes torch raise, are a reason to refuse it."""
+def errors_of_torch(path: Path, task: str) -> Iterator[None]:
+    """A block whose errors, whatever the file makes torch raise, are a reason to refuse it; `task`: "load" or "run"."""
     try:
         yield
     except torch.OutOfMemoryError:
@@ -215,7 +216,7 @@ def check_golden(artifact: Artifact) -> float:
                          float64, `GOLDEN_TOLERANCE_CUDA` on CUDA; or if its guard does not answer as a guard does
     """
     expected = artifact.golden_output
-    with torch.no_grad(), _errors_of_torch(artifact.path, "run"):
+    with torch.no_grad(), errors_of_torch(artifact.path, "run"):
         output = artifact(*artifact.golden_inputs)
         guarded, counts = artifact.module.guarded(*artifact.golden_inputs)
         if (guarded.shape, counts.shape, counts.dtype) != (expected.shape, (3,), torch.int64):
@@ -344,7 +345,8 @@ def _fits(array: Tensor, port: FieldPort) -> bool:
 def _expected_shape(port: FieldPort) -> str:
     if port.axes == "nc":
         return f"(cells, {len(port.components)})" if port.components else "(cells,)"
-    return f"(batch, {len(port.components)}, nx, ny)"
+    sizes = ", ".join(f"n{axis}" for axis in port.axes[2:])
+    return f"(batch, {len(port.components)}, {sizes})"
 
 
 def _read_weights(content: bytes, path: Path) -> dict[str, Tensor]:

@@ -27,8 +27,15 @@ PROPERTIES = {
     "momentum": "momentum is only moved about",
     "reflection_x": "mirrored flow along x, mirrored answer",
     "reflection_y": "mirrored flow along y, mirrored answer",
+    "reflection_z": "mirrored flow along z, mirrored answer",
     "transposition": "x and y exchanged, so is the answer",
+    "transposition_xy": "x and y exchanged, so is the answer",
+    "transposition_xz": "x and z exchanged, so is the answer",
+    "transposition_yz": "y and z exchanged, so is the answer",
     "rotation_90": "flow turned by 90 degrees, answer turned",
+    "rotation_90_x": "flow turned by 90 degrees about x, answer turned",
+    "rotation_90_y": "flow turned by 90 degrees about y, answer turned",
+    "rotation_90_z": "flow turned by 90 degrees about z, answer turned",
     "rotation": "frame turned by any angle, stress turned",
     "reflection": "frame mirrored, stress mirrored",
     "trace": "the stress is deviatoric",
@@ -141,6 +148,11 @@ def _port_row(side: str, port: FieldPort) -> tuple[str, ...]:
 def _host(metadata: ArtifactMetadata) -> Section:
     host = metadata.host
     order = "" if host.order is None else f" of order {host.order}"
+    if host.advection is not None:
+        order += f" with {host.advection} fluxes"
+    damping = (
+        "It damps every Fourier mode at a rate of its own: in the linear term of a spectral host it costs nothing.",
+    )
     cut = (
         "Its answer depends on the whole field: do not cut the field into subdomains."
         if metadata.halo is None
@@ -153,6 +165,7 @@ def _host(metadata: ArtifactMetadata) -> Section:
             f"{host.time_step:g} s, and states filtered by `{metadata.filter.kind}` of width "
             f"{metadata.filter.width:.6g} m.",
             cut,
+            *(damping if metadata.linear_damping else ()),
         ),
     )
 

@@ -6,17 +6,17 @@ _GRID = {
     "python": (
         "from hpcsurrogate.embed.artifact import load_artifact\n"
         'closure = load_artifact("{name}")\n'
-        "acceleration, fallen_back = closure.guarded(velocity)  # (b, 2, nx, ny)"
+        "acceleration, fallen_back = closure.guarded(velocity)  # (b, {dims}, {sizes})"
     ),
     "cpp": (
         "#include <hpcsurrogate.hpp>\n"
         'hpcsurrogate::Closure closure("{name}");\n'
-        "closure.apply({{velocity.data(), {{1, 2, nx, ny}}}}, {{acceleration.data(), {{1, 2, nx, ny}}}});"
+        "closure.apply({{velocity.data(), {{1, {dims}, {sizes}}}}}, {{acceleration.data(), {{1, {dims}, {sizes}}}}});"
     ),
     "fortran": (
         "type(closure) :: learned                                ! use hpcsurrogate\n"
         "call learned%open('{name}', options, status)\n"
-        "call learned%apply(velocity, acceleration, status)      ! (nx, ny, 2)"
+        "call learned%apply(velocity, acceleration, status)      ! ({sizes}, {dims})"
     ),
 }
 _POINTWISE = {
@@ -46,8 +46,12 @@ def usage(metadata: ArtifactMetadata, name: str) -> dict[str, str]:
     -----
     The lines for Python are run by tests/unit/embed/test_card.py.
     """
-    gradients, stresses = len(metadata.inputs[0].components), len(metadata.outputs[0].components)
-    lines = _GRID if metadata.kind == "grid" else _POINTWISE
-    return {
-        language: text.format(name=name, gradients=gradients, stresses=stresses) for language, text in lines.items()
+    port = metadata.inputs[0]
+    numbers = {
+        "gradients": len(port.components),
+        "stresses": len(metadata.outputs[0].components),
+        "dims": len(port.components),
+        "sizes": ", ".join(f"n{axis}" for axis in port.axes[2:]),
     }
+    lines = _GRID if metadata.kind == "grid" else _POINTWISE
+    return {language: text.format(name=name, **numbers) for language, text in lines.items()}

@@ -1,22 +1,24 @@
 """A-posteriori metrics: a coarse run with a closure against filtered DNS.
 
-Legend: omega = vorticity [1/s]; E(k) = energy spectrum [m^3/s^2]; axes b = start, t = time.
+Legend: omega = vorticity [1/s]; E(k) = energy spectrum [m^3/s^2]; F, G = cumulative distributions; axes b = start,
+t = time.
 """
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hpcsurrogate.core.errors import ShapeError
 
 
-def vorticity_correlation(model_bxy: Tensor, reference_bxy: Tensor) -> Tensor:
-    """Return the Pearson correlation of two vorticity fields, for each start.
+def vorticity_correlation(model: Tensor, reference: Tensor) -> Tensor:
+    """Return the Pearson correlation of two vorticity fields, for each start; in 3-D over all components together.
 
     Parameters
     ----------
-    model_bxy, reference_bxy : Tensor, shape (batch, nx, ny) [1/s]
+    model, reference : Tensor, shape (batch, nx, ny) or (batch, 3, nx, ny, nz) [1/s]
 
     Returns
     -------
@@ -30,14 +32,13 @@ def vorticity_correlation(model_bxy: Tensor, reference_bxy: Tensor) -> Tensor:
     -----
     Does not change when either field is scaled or shifted by a constant (tests/unit/evaluate/test_aposteriori.py).
     """
-    if model_bxy.shape != reference_bxy.shape:
+    if model.shape != reference.shape:
         raise ShapeError(
-            f"vorticity_correlation: {tuple(model_bxy.shape)} and {tuple(reference_bxy.shape)} must have one shape"
+            f"vorticity_correlation: {tuple(model.shape)} and {tuple(reference.shape)} must have one shape"
         )
-    model, reference = (
-        (part - part.mean((-2, -1), keepdim=True)).flatten(-2) for part in (model_bxy.double(), reference_bxy.double())
-    )
-    return (model * reference).sum(-1) / (model.norm(dim=-1) * reference.norm(dim=-1))
+    axes = tuple(range(-3, 0)) if model.ndim == 5 else (-2, -1)
+    ours, truth = ((part - part.mean(axes, keepdim=True)).flatten(1) for part in (model.double(), reference.double()))
+    return (ours * truth).sum(-1) / (ours.norm(dim=-1) * truth.norm(dim=-1))
 
 
 def decorrelation_time(times: Tensor, correlation_tb: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
@@ -106,3 +107,70 @@ def log_spectrum_error(spectrum: Tensor, reference: Tensor) -> float:
         )
     difference = torch.log10(spectrum.double()) - torch.log10(reference.double())
     return math.sqrt(value) if math.isfinite(value := difference.square().mean().item()) else value
+
+
+def relative_l2_error(model: Tensor, reference: Tensor) -> Tensor:
+    """Return |u - u_ref| / |u_ref| of each start, the norm over components and points.
+
+    Parameters
+    ----------
+    model, reference : Tensor, shape (batch, ...), one for both
+
+    Returns
+    -------
+    Tensor, shape (batch,), float64 [-]    2^(1/2) for a field of the same energy that has nothing in common
+
+    Raises
+    ------
+    ShapeError    if the shapes differ
+    """
+    if model.shape != reference.shape:
+        raise ShapeError(f"relative_l2_error: {tuple(model.shape)} and {tuple(reference.shape)} must have one shape")
+    ours, truth = model.double().flatten(1), reference.double().flatten(1)
+    return (ours - truth).norm(dim=1) / truth.norm(dim=1)
+
+
+def cumulative_distributions(
+    samples: np.ndarray, reference: np.ndarray, num_points: int = 1024
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the cumulative distributions of two sets of samples, per start, at common points.
+
+    Parameters
+    ----------
+    samples, reference : ndarray, shape (batch, n) and (batch, m), one unit
+    num_points : int
+
+    Returns
+    -------
+    points : ndarray, shape (num_points,)                   from the smallest to the largest of all samples
+    ours, truth : ndarray, shape (batch, num_points) [-]    NaN if a sample is not finite
+    """
+    low, high = min(samples.min(), reference.min()), max(samples.max(), reference.max())
+    points = np.linspace(low, high, num_points)
+    if not np.isfinite(samples).all():
+        return points, *(np.full((len(part), num_points), np.nan) for part in (samples, reference))
+    curves = [
+        np.array([np.searchsorted(np.sort(row), points, side="right") / len(row) for row in part])
+        for part in (samples, reference)
+    ]
+    return points, *curves
+
+
+def wasserstein_distance(points: np.ndarray, ours: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return the first Wasserstein distance of distributions: the integral of |F - G|.
+
+    Parameters
+    ----------
+    points : ndarray, shape (p,)                 evenly spaced, all samples between the first and the last
+    ours, truth : ndarray, shape (..., p) [-]    F and G there
+
+    Returns
+    -------
+    ndarray, shape (...), unit of the points
+
+    Notes
+    -----
+    The distance of a distribution from itself moved by s is s, to the spacing of the points
+    (tests/unit/evaluate/test_aposteriori.py). Villani 2009, Optimal Transport, remark 6.6 for p = 1 on the line.
+    """
+    return np.abs(ours - truth).sum(-1) * (points[1] - points[0])

@@ -1,7 +1,8 @@
 """A-priori scores: closures against the exact force and stress, on given filtered states.
 
-Legend: u = filtered velocity [m/s]; f = projected force [m/s^2]; u.f = energy transfer at cell centres [m^2/s^3],
-positive where the small scales give energy back (backscatter); tau = SGS stress [m^2/s^2], deviatoric part.
+Legend: u = filtered velocity [m/s]; f = projected force [m/s^2]; tau = SGS stress [m^2/s^2], deviatoric part, at cell
+centres; S = strain rate [1/s]. Energy transfer in two ways, both [m^2/s^3] and positive where the small scales give
+energy back (backscatter): u.f, all that the force does to a cell, and tau:S, what does not merely move between cells.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,8 +13,16 @@ import torch
 from torch import Tensor
 
 from hpcsurrogate.core.errors import DivergedError
+from hpcsurrogate.evaluate.cells import (
+    cell_gradient,
+    cell_stress,
+    deviatoric,
+    stress_function,
+    stress_transfer,
+    symmetric_pairs,
+)
+from hpcsurrogate.evaluate.equivariance import equivariance_error
 from hpcsurrogate.evaluate.metrics import LeastSquares, PairScore, PositiveFraction
-from hpcsurrogate.physics.closures import StressClosure
 from hpcsurrogate.physics.hosts import AnyHost
 
 Closure = Callable[[Tensor], Tensor]
@@ -25,8 +34,8 @@ ERROR_OF_TARGET = {"commutator": "relative_error_force", "sgs_force": "relative_
 class Samples(NamedTuple):
     """Prepared snapshots: a filtered state and what a perfect closure would return for it.
 
-    velocity [m/s], commutator and sgs_force [m/s^2]: shape (batch, 2, nx, ny), at the velocity's points;
-    sgs_stress [m^2/s^2]: shape (batch, 3, nx, ny): xx at centres, xy at corners, yy at centres.
+    velocity [m/s], commutator and sgs_force [m/s^2]: shape (batch, d, nx, ny[, nz]), at the velocity's points;
+    sgs_stress [m^2/s^2]: shape (batch, d(d+1)/2, nx, ny[, nz]): diagonal at centres, the others on their edges.
     """
 
     velocity: Tensor
@@ -47,6 +56,9 @@ class ClosureScores:
     stress: PairScore = field(default_factory=PairScore)
     transfer: PairScore = field(default_factory=PairScore)
     backscatter: PositiveFraction = field(default_factory=PositiveFraction)
+    stress_transfer: PairScore = field(default_factory=PairScore)
+    stress_backscatter: PositiveFraction = field(default_factory=PositiveFraction)
+    equivariance_error: float | None = None
 
     def summary(self) -> dict:
         """Return the scores as they stand in evaluate.json; a correlation of something that does not vary is None.
@@ -58,7 +70,7 @@ class ClosureScores:
         """
         if not (self.commutator.finite and self.stress.finite):
             raise DivergedError(f"closure {self.name}: its force is not finite on the prepared data; train it again")
-        has_stress = isinstance(self.closure, StressClosure)
+        has_stress = self.stress.count > 0
         return {
             "name": self.name,
             "constant": self.constant,
@@ -71,23 +83,29 @@ class ClosureScores:
             "correlation_transfer": self.transfer.correlation,
             "relative_error_transfer": self.transfer.relative_error,
             "backscatter_fraction": self.backscatter.fraction,
+            "correlation_stress_transfer": self.stress_transfer.correlation if has_stress else None,
+            "relative_error_stress_transfer": self.stress_transfer.relative_error if has_stress else None,
+            "stress_backscatter_fraction": self.stress_backscatter.fraction if has_stress else None,
+            "equivariance_error": self.equivariance_error,
         }
 
 
-def energy_transfer(host: AnyHost, velocity_bcxy: Tensor, force_bcxy: Tensor) -> Tensor:
-    """Return u.f at cell centres: two (batch, 2, nx, ny) [m/s], [m/s^2] -> (batch, nx, ny) [m^2/s^3]."""
-    return host.operators.vector_to_centre(velocity_bcxy * force_bcxy).sum(-3)
+class ExactBackscatter(NamedTuple):
+    """Share of the cells to which the exact force, or the exact stress, gives energy."""
+
+    force: float
+    stress: float
 
 
-def deviatoric(tau_xx: Tensor, tau_xy: Tensor, tau_yy: Tensor) -> Tensor:
-    """Return the two numbers of a traceless 2-D stress, (xx - yy) / 2 and xy: three (b, nx, ny) -> (b, 2, nx, ny)."""
-    return torch.stack(((tau_xx - tau_yy) / 2, tau_xy), 1)
+def energy_transfer(host: AnyHost, velocity: Tensor, force: Tensor) -> Tensor:
+    """Return u.f at cell centres: two (batch, d, nx, ny[, nz]) [m/s], [m/s^2] -> (batch, nx, ny[, nz]) [m^2/s^3]."""
+    return host.operators.vector_to_centre(velocity * force).sum(1)
 
 
 @torch.no_grad()
 def score_closures(
     host: AnyHost, closures: Iterable[ClosureScores], batches: Iterable[Samples], target: Target
-) -> tuple[list[dict], float]:
+) -> tuple[list[dict], ExactBackscatter]:
     """Score closures side by side on the same samples, one batch in memory at a time.
 
     Parameters
@@ -99,7 +117,7 @@ def score_closures(
 
     Returns
     -------
-    (list of dict, float)    summary of each closure, in order, and the backscatter fraction of the exact force
+    (list of dict, ExactBackscatter)    summary of each closure, in order, and the exact fractions of backscatter
 
     Raises
     ------
@@ -112,22 +130,43 @@ def score_closures(
     A closure that returns the exact force scores correlation 1 and error 0 (tests/unit/evaluate/test_apriori.py).
     """
     closures = list(closures)
-    exact_backscatter = PositiveFraction()
-    for samples in batches:
+    stress_of = [stress_function(scores.closure, host) for scores in closures]
+    d = host.grid.num_dims
+    exact_backscatter, exact_stress_backscatter = PositiveFraction(), PositiveFraction()
+    for number, samples in enumerate(batches):
         exact = {"commutator": host.project(samples.commutator), "sgs_force": host.project(samples.sgs_force)}
         exact_transfer = energy_transfer(host, samples.velocity, exact[target])
-        exact_stress = deviatoric(*samples.sgs_stress.unbind(1))
+        gradient = cell_gradient(host.operators, samples.velocity)
+        exact_stress = cell_stress(host.operators, samples.sgs_stress.unbind(1))
+        exact_stress_transfer = _deviatoric_transfer(gradient, exact_stress, d)
         exact_backscatter.add(exact_transfer)
-        for scores in closures:
+        exact_stress_backscatter.add(exact_stress_transfer)
+        for scores, stress_in_cells in zip(closures, stress_of, strict=True):
+            if number == 0:
+                scores.equivariance_error = equivariance_error(scores.closure, host, samples.velocity[:1])
             force = host.project(scores.closure(samples.velocity))
             scores.commutator.add(force, exact["commutator"])
             scores.sgs_force.add(force, exact["sgs_force"])
             transfer = energy_transfer(host, samples.velocity, force)
             scores.transfer.add(transfer, exact_transfer)
             scores.backscatter.add(transfer)
-            if isinstance(scores.closure, StressClosure):
-                scores.stress.add(deviatoric(*scores.closure.stress(samples.velocity)), exact_stress)
-    return [scores.summary() for scores in closures], exact_backscatter.fraction
+            if stress_in_cells is not None:
+                stress = stress_in_cells(samples.velocity)
+                scores.stress.add(deviatoric(stress, d), deviatoric(exact_stress, d))
+                stress_transfer = _deviatoric_transfer(gradient, stress, d)
+                scores.stress_transfer.add(stress_transfer, exact_stress_transfer)
+                scores.stress_backscatter.add(stress_transfer)
+    summaries = [scores.summary() for scores in closures]
+    return summaries, ExactBackscatter(exact_backscatter.fraction, exact_stress_backscatter.fraction)
+
+
+def _deviatoric_transfer(gradient: Tensor, stress: Tensor, num_dims: int) -> Tensor:
+    """Return tau:S of the deviatoric stress: in cells the divergence of a spectral velocity is not quite zero."""
+    diagonal = [place for place, (i, j) in enumerate(symmetric_pairs(num_dims)) if i == j]
+    mean = stress[:, diagonal].mean(1, keepdim=True)
+    deviator = stress.clone()
+    deviator[:, diagonal] -= mean
+    return stress_transfer(gradient, deviator, num_dims)
 
 
 @torch.no_grad()
@@ -137,7 +176,8 @@ def fit_constant(host: AnyHost, unit_closure: Closure, batches: Iterable[Samples
     Parameters
     ----------
     host : AnyHost
-    unit_closure : closure with C = 1 and the attribute `constant_power` = p
+    unit_closure : closure with C = 1 and the attribute `constant_power` = p, and `fixed_part`, a closure, if its force
+                   has a part that does not depend on C
     batches : iterable of Samples            of the training split
     target : "commutator" or "sgs_force"     the force to fit
 
@@ -154,6 +194,9 @@ def fit_constant(host: AnyHost, unit_closure: Closure, batches: Iterable[Samples
     Recovers the C of a force made with it (tests/unit/evaluate/test_apriori.py).
     """
     fit = LeastSquares()
+    fixed_part = getattr(unit_closure, "fixed_part", None)
     for samples in batches:
-        fit.add(host.project(unit_closure(samples.velocity)), host.project(getattr(samples, target)))
+        fixed = 0 if fixed_part is None else fixed_part(samples.velocity)
+        force, exact = unit_closure(samples.velocity) - fixed, getattr(samples, target) - fixed
+        fit.add(host.project(force), host.project(exact))
     return max(fit.coefficient, 0.0) ** (1 / unit_closure.constant_power)

@@ -6,26 +6,43 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from hpcsurrogate.core.atomic import write_json_atomic
-from hpcsurrogate.core.config import DynamicSmagorinsky, Experiment, Gradient, Leith, NoClosure, Smagorinsky
+from hpcsurrogate.core.config import (
+    DynamicSmagorinsky,
+    Experiment,
+    Gradient,
+    Leith,
+    Mixed,
+    NoClosure,
+    Smagorinsky,
+    Vreman,
+    Wale,
+)
 from hpcsurrogate.core.errors import DataError
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.data.catalogue import Catalogue
 from hpcsurrogate.evaluate.apriori import ERROR_OF_TARGET, ClosureScores, Samples, fit_constant, score_closures
+from hpcsurrogate.evaluate.one_point import one_point_floor
 from hpcsurrogate.models.build import load_weights
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.physics.closures import make_classical
 from hpcsurrogate.physics.filter_widths import filter_widths
 from hpcsurrogate.physics.hosts import AnyHost, make_host
 
-BATCH_SIZE = 16
-BASELINES = {
+MAX_BATCH_POINTS = 2**17
+EVERYWHERE = {
     "none": NoClosure(kind="none"),
     "smagorinsky": Smagorinsky(kind="smagorinsky"),
     "dynamic smagorinsky": DynamicSmagorinsky(kind="dynamic_smagorinsky"),
-    "leith": Leith(kind="leith"),
     "gradient 2": Gradient(kind="gradient", order=2),
+    "gradient 2, regularised": Gradient(kind="gradient", order=2, regularised=True),
     "gradient 4": Gradient(kind="gradient", order=4),
+    "mixed": Mixed(kind="mixed"),
+}
+# By the number of dimensions.
+BASELINES = {
+    2: EVERYWHERE | {"leith": Leith(kind="leith")},
+    3: EVERYWHERE | {"wale": Wale(kind="wale"), "vreman": Vreman(kind="vreman")},
 }
 
 log = get_logger(__name__)
@@ -57,8 +74,9 @@ class PreparedSamples:
                         f"{recorded.path}: {recorded.header.layout} on {recorded.header.grid_shape}, the host is "
                         f"{self.host.layout} on {grid.shape}; run prepare again"
                     )
-                for start in range(0, recorded.header.num_snapshots, BATCH_SIZE):
-                    fields = (recorded.read(name, start, start + BATCH_SIZE) for name in Samples._fields)
+                size = max(1, MAX_BATCH_POINTS // math.prod(grid.shape))
+                for start in range(0, recorded.header.num_snapshots, size):
+                    fields = (recorded.read(name, start, start + size) for name in Samples._fields)
                     yield Samples(*(torch.from_numpy(field).to(grid.device, grid.dtype) for field in fields))
 
 
@@ -98,12 +116,15 @@ def evaluate_experiment(experiment: Experiment, paths: RunPaths) -> dict:
     host = make_host(experiment.host, experiment.flow, torch.float32)
     catalogue = Catalogue.read(paths.prepared)
     split = experiment.prepare.split
-    training, test = (PreparedSamples(catalogue, realisations, host) for realisations in (split.train, split.test))
+    training, validation, test = (
+        PreparedSamples(catalogue, realisations, host) for realisations in (split.train, split.validation, split.test)
+    )
     target = experiment.train.apriori.target
     # The stress belongs to the filter, so Delta is its width, which need not be the spacing of the grid.
-    delta = math.sqrt(math.prod(filter_widths(experiment.prepare.filter, host.grid.spacing)))
+    widths = filter_widths(experiment.prepare.filter, host.grid.spacing)
+    delta = math.prod(widths) ** (1 / len(widths))
     contenders = [ClosureScores("learned", load_weights(experiment, paths))]
-    for name, section in BASELINES.items():
+    for name, section in BASELINES[host.grid.num_dims].items():
         constant = None
         if getattr(section, "constant", None) == "tuned":
             constant = fit_constant(host, make_classical(section, host, constant=1.0, delta=delta), training, target)
@@ -112,6 +133,8 @@ def evaluate_experiment(experiment: Experiment, paths: RunPaths) -> dict:
     return {
         "target": target,
         "num_snapshots": sum(catalogue.entry(realisation).num_snapshots for realisation in split.test),
-        "dns_backscatter_fraction": exact_backscatter,
+        "dns_backscatter_fraction": exact_backscatter.force,
+        "dns_stress_backscatter_fraction": exact_backscatter.stress,
+        "one_point_floor": one_point_floor(host, training, validation, test).as_dict(),
         "closures": summaries,
     }

@@ -158,19 +158,26 @@ class _Tasks(nn.Module):
         inside = self.closure.within_range(velocity, 0)
         # The outermost cells of a block have no neighbours to be judged by.
         one = halo.clamp_max(1)
-        return inside | ~(_inner(inside, 1, one) & _inner(inside, 2, one))
+        return inside | ~_inner_cells(inside, 1, one)
 
     def _as_it_is(self, velocity: Tensor, inside: Tensor, output: Tensor, halo: Tensor) -> tuple[Tensor, Tensor]:
         return output.clone(), _no_cells()
 
     def _with_fallback(self, velocity: Tensor, inside: Tensor, output: Tensor, halo: Tensor) -> tuple[Tensor, Tensor]:
         output, cells = self.closure.with_fallback(velocity, inside, output)
-        inner = _inner(cells, 2, halo) & _inner(cells, 3, halo)
-        return output.clone(), (cells & inner).sum(dim=(1, 2, 3))
+        return output.clone(), (cells & _inner_cells(cells, 2, halo)).flatten(1).sum(1)
 
 
 def _no_cells() -> Tensor:
     return torch.zeros(3, dtype=torch.int64)
+
+
+def _inner_cells(cells: Tensor, first: int, halo: Tensor) -> Tensor:
+    """Which cells lie at least `halo` inside, along every axis from `first` on."""
+    inner = _inner(cells, first, halo)
+    for axis in range(first + 1, cells.ndim):
+        inner = inner & _inner(cells, axis, halo)
+    return inner
 
 
 def _inner(cells: Tensor, axis: int, halo: Tensor) -> Tensor:
@@ -189,9 +196,11 @@ def _export(closure: GridClosure | PointwiseClosure, example: Tensor) -> torch.e
         inputs = (example.new_ones(6, example.shape[1]), example.new_ones(6))
         sizes = ({0: cells}, {0: cells}, None, None)
     else:
-        nx, ny = (torch.export.Dim(name, min=SMALLEST_GRID) for name in ("nx", "ny"))
-        inputs = (example.new_ones(2, example.shape[1], 4 * SMALLEST_GRID, 5 * SMALLEST_GRID),)
-        sizes = ({0: torch.export.Dim("batch", min=1), 2: nx, 3: ny}, None, None)
+        axes = {2 + number: torch.export.Dim(f"n{axis}", min=SMALLEST_GRID) for number, axis in enumerate("xyz")}
+        axes = {axis: size for axis, size in axes.items() if axis < example.ndim}
+        # Of different sizes, so that none is taken for another.
+        inputs = (example.new_ones(2, example.shape[1], *((axis + 2) * SMALLEST_GRID for axis in axes)),)
+        sizes = ({0: torch.export.Dim("batch", min=1), **axes}, None, None)
     program = torch.export.export(_Tasks(closure), (*inputs, *scalars), dynamic_shapes=(sizes,))
     return program.run_decompositions({torch.ops.aten.pad.default: _pad, torch.ops.aten.roll.default: _roll})
 

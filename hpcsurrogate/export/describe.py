@@ -1,6 +1,6 @@
 """What an artifact says about itself, taken from the experiment and its data.
 
-Legend: b batch (here time), c component, x and y grid axes.
+Legend: b batch (here time), c component, x, y and z grid axes.
 """
 
 import math
@@ -35,8 +35,9 @@ SNAPSHOTS_AT_ONCE = 16
 
 
 def filter_width(experiment: Experiment, host: AnyHost) -> float:
-    """Return one number for both axes [m]: the width whose square is the area that the filter averages over."""
-    return math.sqrt(math.prod(filter_widths(experiment.prepare.filter, host.grid.spacing)))
+    """Return one number for all axes [m]: the side of the square or cube as large as what the filter averages over."""
+    widths = filter_widths(experiment.prepare.filter, host.grid.spacing)
+    return math.prod(widths) ** (1 / len(widths))
 
 
 def describe_fallback(experiment: Experiment, host: AnyHost) -> FallbackDescription:
@@ -53,6 +54,7 @@ def describe_artifact(
     validity: ValidityRange,
     halo: int | None,
     residuals: dict[str, float],
+    linear_damping: bool = False,
 ) -> ArtifactMetadata:
     """Collect the metadata of the experiment's closure of kind `grid`.
 
@@ -64,6 +66,7 @@ def describe_artifact(
     validity : ValidityRange
     halo : int or None             of `halo_of` the network
     residuals : dict               as `measure_residuals` returns them
+    linear_damping : bool          whether the network damps every Fourier mode at a rate of its own and does no more
 
     Raises
     ------
@@ -80,11 +83,13 @@ def describe_artifact(
         host=HostDescription(
             kind=experiment.host.kind,
             order=getattr(experiment.host, "order", None),
+            advection=getattr(experiment.host, "advection", None),
             grid_spacing=spacing,
             time_step=experiment.host.time_step,
         ),
         validity=validity,
         halo=halo,
+        linear_damping=linear_damping,
         fallback=describe_fallback(experiment, host),
         training_data_digest=_data_digest(experiment, paths),
         config_digest=digest(experiment),
@@ -137,7 +142,7 @@ def measure_validity(catalogue: Catalogue, realisations: tuple[int, ...], host: 
                 velocity = torch.from_numpy(snapshots).to(host.grid.dtype)
                 staggered = host.layout == "staggered"
                 speeds.append(_extremes(speed(velocity, staggered)))
-                gradients.append(_extremes(gradient_magnitude(velocity, *host.grid.spacing, staggered)))
+                gradients.append(_extremes(gradient_magnitude(velocity, list(host.grid.spacing), staggered)))
     validity = ValidityRange(velocity_magnitude=_range(speeds), gradient_magnitude=_range(gradients))
     largest = validity.velocity_magnitude[1], validity.gradient_magnitude[1]
     # All that moves would be outside, and every host would run the classical closure without being told.
@@ -167,7 +172,8 @@ def _range(extremes: list[tuple[float, float]]) -> tuple[float, float]:
     return float(lowest.min()), float(highest.max())
 
 
-def field_port(name: str, num_dims: int, layout: str, axes: str = "bcxy") -> FieldPort:
-    """Return a field of the registry as input or output of an artifact."""
+def field_port(name: str, num_dims: int, layout: str, axes: str | None = None) -> FieldPort:
+    """Return a field of the registry as input or output of an artifact; the axes are those of a grid if not given."""
     field = FIELDS[name]
-    return FieldPort(field=name, unit=field.unit, components=field.components_in(num_dims), layout=layout, axes=axes)
+    components, axes = field.components_in(num_dims), axes or "bcxyz"[: 2 + num_dims]
+    return FieldPort(field=name, unit=field.unit, components=components, layout=layout, axes=axes)

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from hpcsurrogate.physics.differences import (
-    centres_to_corners,
+    centres_to_edges,
     collocated_divergence,
     collocated_gradient,
-    corners_to_centres,
+    edges_to_centres,
     staggered_divergence,
     staggered_gradient,
+    total,
 )
 
 # Cells away from a cell that the force below depends on, in both layouts (tests/unit/export/test_fallback.py).
@@ -29,7 +30,7 @@ class SmagorinskyForce(nn.Module):
     ----------
     constant : float            C [-]
     width : float               Delta [m]
-    spacing : (float, float)    hx, hy [m]
+    spacing : tuple of float    h along each axis, two or three [m]
     staggered : bool            the layout of velocity and force; collocated if not
 
     Notes
@@ -39,27 +40,41 @@ class SmagorinskyForce(nn.Module):
     Smagorinsky 1963, doi:10.1175/1520-0493(1963)091<0099:GCEWTP>2.3.CO;2.
     """
 
-    def __init__(self, constant: float, width: float, spacing: tuple[float, float], staggered: bool):
+    def __init__(self, constant: float, width: float, spacing: tuple[float, ...], staggered: bool):
         super().__init__()
         self.mixing_area = (constant * width) ** 2
-        self.hx, self.hy = (float(h) for h in spacing)
+        self.spacing = [float(h) for h in spacing]
         self.staggered = staggered
         self.largest_speed = LARGEST_SPEED
 
     def forward(self, velocity: Tensor) -> Tensor:
-        """Acceleration (b, 2, nx, ny) [m/s^2] of a velocity (b, 2, nx, ny) [m/s], at the velocity's points."""
+        """Acceleration (b, d, nx, ny[, nz]) [m/s^2] of a velocity of the same shape [m/s], at the velocity's points."""
         usable = torch.nan_to_num(velocity, 0.0, 0.0, 0.0).clamp(-self.largest_speed, self.largest_speed)
         if self.staggered:
-            ux, uy, vx, vy = staggered_gradient(usable, self.hx, self.hy)
-            nu_t = self._eddy_viscosity(ux, vy, corners_to_centres((uy + vx) ** 2))
-            shear_stress = -centres_to_corners(nu_t) * (uy + vx)
-            force = -staggered_divergence(-2 * nu_t * ux, shear_stress, -2 * nu_t * vy, self.hx, self.hy)
+            stress = self._stress(staggered_gradient(usable, self.spacing))
+            force = -staggered_divergence(stress, self.spacing)
         else:
-            ux, uy, vx, vy = collocated_gradient(usable, self.hx, self.hy)
-            nu_t = self._eddy_viscosity(ux, vy, (uy + vx) ** 2)
-            shear_stress = -nu_t * (uy + vx)
-            force = -collocated_divergence(-2 * nu_t * ux, shear_stress, -2 * nu_t * vy, self.hx, self.hy)
+            stress = self._stress(collocated_gradient(usable, self.spacing))
+            force = -collocated_divergence(stress, self.spacing)
         return torch.nan_to_num(force, 0.0, 0.0, 0.0)
 
-    def _eddy_viscosity(self, ux: Tensor, vy: Tensor, squared_shear: Tensor) -> Tensor:
-        return self.mixing_area * torch.sqrt(2 * (ux * ux + vy * vy) + squared_shear)
+    def _stress(self, gradient: list[Tensor]) -> list[Tensor]:
+        """Components xx, xy, ..., each where that of the strain stands."""
+        num_dims = len(self.spacing)
+        normal: list[Tensor] = []
+        shear: list[Tensor] = []
+        for row in range(num_dims):
+            diagonal = gradient[row * num_dims + row]
+            normal.append(diagonal * diagonal)
+            for column in range(row + 1, num_dims):
+                doubled = gradient[row * num_dims + column] + gradient[column * num_dims + row]
+                squared = doubled**2
+                shear.append(edges_to_centres(squared, row, column, num_dims) if self.staggered else squared)
+        nu_t = self.mixing_area * torch.sqrt(2 * total(normal) + total(shear))
+        stress: list[Tensor] = []
+        for row in range(num_dims):
+            stress.append(-2 * nu_t * gradient[row * num_dims + row])
+            for column in range(row + 1, num_dims):
+                at_edge = centres_to_edges(nu_t, row, column, num_dims) if self.staggered else nu_t
+                stress.append(-at_edge * (gradient[row * num_dims + column] + gradient[column * num_dims + row]))
+        return stress

@@ -2,7 +2,7 @@
 
 All hosts call this one, so that guard and fallback are the same in Python, C++ and Fortran.
 
-Legend: b batch, c component (x, y), x and y the grid axes; a cell holds one value of each component.
+Legend: b batch, c component, d = 2 or 3 of them, x, y and z the grid axes; a cell holds one value of each component.
 """
 
 import math
@@ -42,12 +42,12 @@ class GridClosure(nn.Module):
 
     Parameters
     ----------
-    network : Module         velocity (b, 2, nx, ny) [m/s] to acceleration (b, 2, nx, ny) [m/s^2]; an attribute `reach`
-                             says how many cells away its output depends on
+    network : Module         velocity (b, d, nx, ny[, nz]) [m/s] to acceleration of the same shape [m/s^2]; an attribute
+                             `reach` says how many cells away its output depends on
     fallback : FallbackDescription
     validity : ValidityRange
     layout : str             "staggered" or "collocated"
-    spacing : (float, float) hx, hy [m]
+    spacing : tuple of float h along each axis [m]
 
     Attributes
     ----------
@@ -63,12 +63,14 @@ class GridClosure(nn.Module):
         fallback: FallbackDescription,
         validity: ValidityRange,
         layout: str,
-        spacing: tuple[float, float],
+        spacing: tuple[float, ...],
     ):
         super().__init__()
         self.network = network
         self.staggered = layout == "staggered"
-        self.hx, self.hy = (float(h) for h in spacing)
+        self.spacing = [float(h) for h in spacing]
+        self.num_dims = len(self.spacing)
+        self.margin = [1, 1] * self.num_dims
         self.fallback = SmagorinskyForce(fallback.constant, fallback.width, spacing, self.staggered)
         self.fastest = validity.velocity_magnitude[1] * SLACK
         self.steepest = validity.gradient_magnitude[1] * SLACK
@@ -77,12 +79,12 @@ class GridClosure(nn.Module):
         self.facts, self.golden = {}, []
 
     def forward(self, velocity: Tensor) -> Tensor:
-        """Acceleration (b, 2, nx, ny) [m/s^2] of a velocity (b, 2, nx, ny) [m/s] by the network alone."""
+        """Acceleration (b, d, nx, ny[, nz]) [m/s^2] of a velocity of the same shape [m/s] by the network alone."""
         return self.network(velocity)
 
     @torch.jit.export
     def classical(self, velocity: Tensor) -> Tensor:
-        """Acceleration (b, 2, nx, ny) [m/s^2] of a velocity (b, 2, nx, ny) [m/s] by the classical closure alone."""
+        """Acceleration (b, d, nx, ny[, nz]) [m/s^2] of a velocity [m/s] by the classical closure alone."""
         return self.fallback(velocity)
 
     @torch.jit.export
@@ -91,14 +93,14 @@ class GridClosure(nn.Module):
 
         Parameters
         ----------
-        velocity : Tensor, shape (b, 2, nx, ny) [m/s]    anything, NaN included
+        velocity : Tensor, shape (b, d, nx, ny[, nz]) [m/s]    anything, NaN included
         halo : int    0 for a periodic field. Above 0 for a block of a larger field with so many cells of its
                       surroundings around it: of the result use what is `halo` cells inside. The outermost cells,
                       having no neighbours, are not judged, and only those inside are counted
 
         Returns
         -------
-        Tensor, shape (b, 2, nx, ny) [m/s^2]    always finite
+        Tensor, shape (b, d, nx, ny[, nz]) [m/s^2]    always finite
         Tensor, shape (3,), int64               cells that got the classical closure because the input is above the
                                                 trained range; because a value within the network's reach is not
                                                 finite; because the network's output is not. No cell counts twice
@@ -116,15 +118,19 @@ class GridClosure(nn.Module):
         else:
             output = self.network(self.harmless(velocity, inside))
         output, cells = self.with_fallback(velocity, inside, output)
-        nx, ny = velocity.shape[-2], velocity.shape[-1]
-        return output, cells[:, :, halo : nx - halo, halo : ny - halo].sum(dim=(1, 2, 3))
+        for axis in range(2, self.num_dims + 2):
+            cells = cells.narrow(axis, halo, cells.shape[axis] - 2 * halo)
+        return output, cells.flatten(1).sum(1)
 
     def within_range(self, velocity: Tensor, halo: int) -> Tensor:
-        """Whether speed and gradient of a cell are finite and not above the trained ones; (b, nx, ny), bool."""
+        """Whether speed and gradient of a cell are finite and not above the trained ones; (b, nx, ny[, nz]), bool."""
         slow = speed(velocity, self.staggered) <= self.fastest
-        inside = slow & (gradient_magnitude(velocity, self.hx, self.hy, self.staggered) <= self.steepest)
+        inside = slow & (gradient_magnitude(velocity, self.spacing, self.staggered) <= self.steepest)
         if halo > 0:
-            return F.pad(inside[:, 1:-1, 1:-1].to(velocity.dtype), [1, 1, 1, 1], value=1.0) > 0
+            judged = inside.to(velocity.dtype)
+            for axis in range(1, self.num_dims + 1):
+                judged = judged.narrow(axis, 1, judged.shape[axis] - 2)
+            return F.pad(judged, self.margin, value=1.0) > 0
         return inside
 
     def harmless(self, velocity: Tensor, inside: Tensor) -> Tensor:
@@ -138,14 +144,14 @@ class GridClosure(nn.Module):
 
         Parameters
         ----------
-        velocity : Tensor, shape (b, 2, nx, ny) [m/s]
-        inside : Tensor, shape (b, nx, ny), bool         from `within_range`
-        output : Tensor, shape (b, 2, nx, ny) [m/s^2]    of the network for `harmless(velocity, inside)`
+        velocity : Tensor, shape (b, d, nx, ny[, nz]) [m/s]
+        inside : Tensor, shape (b, nx, ny[, nz]), bool         from `within_range`
+        output : Tensor, shape (b, d, nx, ny[, nz]) [m/s^2]    of the network for `harmless(velocity, inside)`
 
         Returns
         -------
-        Tensor, shape (b, 2, nx, ny) [m/s^2]    always finite
-        Tensor, shape (3, b, nx, ny), bool      cells that fell back: outside, not finite, failed
+        Tensor, shape (b, d, nx, ny[, nz]) [m/s^2]    always finite
+        Tensor, shape (3, b, nx, ny[, nz]), bool      cells that fell back: outside, not finite, failed
 
         Notes
         -----
@@ -158,11 +164,12 @@ class GridClosure(nn.Module):
         return torch.where(fallen, self.fallback(velocity), output), torch.stack((outside, not_finite, failed))
 
     def _within_reach(self, cells: Tensor) -> Tensor:
-        """Cells whose network output depends on one of `cells`, (b, nx, ny), bool."""
-        if self.reach < 0:
-            return cells.any(2, keepdim=True).any(1, keepdim=True).expand_as(cells)
-        for _ in range(self.reach):
-            cells = cells | cells.roll(1, -2) | cells.roll(-1, -2)
-        for _ in range(self.reach):
-            cells = cells | cells.roll(1, -1) | cells.roll(-1, -1)
-        return cells
+        """Cells whose network output depends on one of `cells`, (b, nx, ny[, nz]), bool."""
+        reached = cells
+        for axis in range(1, self.num_dims + 1):
+            if self.reach < 0:
+                reached = reached.any(axis, keepdim=True)
+            else:
+                for _ in range(self.reach):
+                    reached = reached | reached.roll(1, axis) | reached.roll(-1, axis)
+        return reached.expand_as(cells)

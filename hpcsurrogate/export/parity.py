@@ -37,15 +37,15 @@ def random_inputs(golden: Sequence[Tensor], num_inputs: int, seed: int = 0) -> I
 
     Parameters
     ----------
-    golden : sequence of Tensor    one velocity (1, c, nx, ny) [m/s]; or gradient (n, c) [1/s] and width (n,) [m]
+    golden : sequence of Tensor    one velocity (1, c, nx, ny[, nz]) [m/s]; or gradient (n, c) [1/s] and width (n,) [m]
     num_inputs : int
     seed : int
 
     Yields
     ------
     tuple of Tensor    a field: the golden one scaled and translated, whole or beside itself, or noise of its strength
-                       on a grid of 8 to 40 cells along each axis, 1 to 3 at once. Cells: golden ones scaled, with
-                       noise, 1 to 300 of them
+                       on a grid of 8 to 40 cells along each axis (24 of three), 1 to 3 at once. Cells: golden ones
+                       scaled, with noise, 1 to 300 of them
     """
     generator = torch.Generator().manual_seed(seed)
     for number in range(num_inputs):
@@ -123,12 +123,13 @@ def _random_field(golden: Tensor, number: int, generator: torch.Generator) -> Te
 
     scale = 0.1 + 0.9 * float(torch.rand((), generator=generator))
     if number % 2:
-        shape = (integer(1, 3), golden.shape[1], integer(8, 40), integer(8, 40))
+        largest = 40 if golden.ndim == 4 else 24  # a cube has many cells
+        shape = (integer(1, 3), golden.shape[1], *(integer(8, largest) for _ in golden.shape[2:]))
         strength = float(golden.square().mean().sqrt())
         return (scale * strength * torch.randn(shape, generator=generator, dtype=torch.float64)).to(golden.dtype)
-    shifts = integer(0, golden.shape[2] - 1), integer(0, golden.shape[3] - 1)
-    moved = (scale * golden).roll(shifts, dims=(2, 3))
-    return moved.repeat(integer(1, 2), 1, 1, integer(1, 2))
+    axes = tuple(range(2, golden.ndim))
+    moved = (scale * golden).roll([integer(0, golden.shape[axis] - 1) for axis in axes], axes)
+    return moved.repeat(integer(1, 2), *[1] * len(axes), integer(1, 2))
 
 
 def _random_cells(gradient: Tensor, width: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -147,7 +147,7 @@ def write_pointwise_of_run(
     with catalogue.open(realisation, verify=True) as recorded:
         velocity = torch.from_numpy(recorded.snapshot("velocity", -1)).double().unsqueeze(0)
     staggered = grid_metadata.inputs[0].layout == "staggered"
-    gradient = gradient_in_cells(velocity, *grid_metadata.host.grid_spacing, staggered)[0].flatten(1).T
+    gradient = gradient_in_cells(velocity, list(grid_metadata.host.grid_spacing), staggered)[0].flatten(1).T
     chosen = torch.linspace(0, len(gradient) - 1, min(NUM_GOLDEN_CELLS, len(gradient))).round().long()
     width = torch.full((len(chosen),), metadata.filter.width, dtype=torch.float64)
     return write_pointwise(path, core, metadata, (gradient[chosen].contiguous(), width))

@@ -18,6 +18,9 @@ from hpcsurrogate.embed.torchscript import quiet_torchscript
 from hpcsurrogate.export.archive_file import pack
 from hpcsurrogate.export.parity import TOLERANCES
 
+# More than any closure nests, so that a loop whose length depends on the input ends the search.
+DEEPEST_LOOPS = 8
+
 # What hosts use beside `forward`, and what freezing would otherwise drop.
 PRESERVED = ("guarded", "classical", "facts", "golden")
 
@@ -38,12 +41,35 @@ def script_module(module: nn.Module) -> torch.jit.ScriptModule:
         with quiet_torchscript(), torch.no_grad():
             scripted = torch.jit.script(module.eval())
             preserved = [name for name in PRESERVED if hasattr(scripted, name)]
-            return torch.jit.freeze(scripted, preserved, optimize_numerics=False)
+            frozen = torch.jit.freeze(scripted, preserved, optimize_numerics=False)
+            for name in ("forward", "guarded", "classical"):
+                if hasattr(frozen, name):
+                    write_out_loops(getattr(frozen, name).graph)
+            return frozen
     except Exception as error:  # its front end also lets TypeError and others of the code it reads through
         reason = str(error).strip().splitlines()[0]
         raise ModelRefusedError(
             f"{type(module).__name__}: TorchScript cannot express it ({reason}); use torch functions on plain Tensors"
         ) from None
+
+
+def write_out_loops(graph: torch.Graph) -> None:
+    """Replace loops of a known length, over axes or layers, by their passes: hosts accept code without loops alone.
+
+    Notes
+    -----
+    Passes that torch itself runs before execution. Each round unrolls the innermost loops whose length is known by
+    then, and takes the lists that they fill apart (tests/unit/export/test_script.py).
+    """
+    passes = torch._C
+    rounds = 0
+    while graph.findAllNodes("prim::Loop") and rounds < DEEPEST_LOOPS:
+        passes._jit_pass_constant_loop_unrolling(graph)
+        passes._jit_pass_remove_mutation(graph)
+        passes._jit_pass_peephole_list_idioms(graph)
+        passes._jit_pass_constant_propagation(graph)
+        rounds += 1
+    passes._jit_pass_dce(graph)
 
 
 def parity(eager: nn.Module, exported: nn.Module, *inputs: Tensor) -> float:

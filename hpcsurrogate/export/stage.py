@@ -56,7 +56,9 @@ def run_export(experiment: Experiment, paths: RunPaths) -> None:
     scripted = script_module(closure)
     residuals = measure_residuals(scripted, golden_input, host.layout, host.grid.spacing)
     difference = parity(closure, scripted, golden_input)
-    metadata = describe_artifact(experiment, paths, host, validity, halo_of(network), residuals)
+    metadata = describe_artifact(
+        experiment, paths, host, validity, halo_of(network), residuals, hasattr(network, "damping_rates")
+    )
     with torch.no_grad():
         golden_output = scripted(golden_input)
     content = artifact_bytes(scripted, metadata, [golden_input], golden_output, weights)

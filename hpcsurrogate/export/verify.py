@@ -12,7 +12,7 @@ from hpcsurrogate.core.config import Experiment
 from hpcsurrogate.core.errors import ModelRefusedError
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
-from hpcsurrogate.embed.artifact import Artifact, check_golden, load_artifact, manifest_path
+from hpcsurrogate.embed.artifact import Artifact, check_golden, errors_of_torch, load_artifact, manifest_path
 from hpcsurrogate.export.certificate import measure_residuals
 from hpcsurrogate.export.certificate_pointwise import measure_pointwise_residuals
 from hpcsurrogate.export.script import parity
@@ -41,16 +41,17 @@ def verify_artifact(path: str | Path, allow_compiled: bool = False) -> dict[str,
     Raises
     ------
     DataError            if the file is missing
-    ModelRefusedError    if `load_artifact` refuses it, if a residual is above the certificate's, if the guard lets a
-                         value through that is not finite, or if a copy with one changed byte is not refused
-                         (tests/unit/export/test_verify.py)
+    ModelRefusedError    if `load_artifact` refuses it, if it fails on other inputs than the golden ones, if a residual
+                         is above the certificate's, if the guard lets a value through that is not finite, or if a copy
+                         with one changed byte is not refused (tests/unit/export/test_verify.py)
     """
     path = Path(path)
     artifact = load_artifact(path, allow_compiled=allow_compiled)
     metadata = artifact.metadata
-    residuals = _measure_residuals(artifact)
+    with errors_of_torch(path, "run"):
+        residuals = _measure_residuals(artifact)
+        golden_fallback = _check_guard(artifact)
     _compare_residuals(residuals, artifact)
-    golden_fallback = _check_guard(artifact)
     _require_refusal_of_changed_byte(path, allow_compiled)
     return {
         "file": path.name,

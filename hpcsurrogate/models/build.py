@@ -6,16 +6,36 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from hpcsurrogate.core.config import CnnModel, Experiment, Flow, Host, Model, TensorBasisModel
+from hpcsurrogate.core.config import (
+    CnnModel,
+    DampingModel,
+    DeconvolutionModel,
+    Experiment,
+    Flow,
+    FourierOperatorModel,
+    Host,
+    Model,
+    TensorBasisModel,
+)
 from hpcsurrogate.core.errors import ConfigError, DataError, ModelRefusedError
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.models.cnn import PeriodicCnn
+from hpcsurrogate.models.damping import DampingNet
+from hpcsurrogate.models.deconvolution import DeconvolutionNet
 from hpcsurrogate.models.features import PrincipalPatches, ScalarChannels
+from hpcsurrogate.models.fourier_operator import FourierOperator
 from hpcsurrogate.models.quadratic_stencil import QuadraticStencilNet
 from hpcsurrogate.models.tensor_basis import TensorBasisNet
 
 # Buffers that say in which units and at which width a network works, rather than what it has learned.
-OF_THE_EXPERIMENT = ("velocity_scale", "force_scale", "scalars.own_width", "scalars.viscosity", "filter_width")
+OF_THE_EXPERIMENT = (
+    "velocity_scale",
+    "force_scale",
+    "scalars.own_width",
+    "scalars.viscosity",
+    "filter_width",
+    "rate_scale",
+)
 
 
 class Scales(Protocol):
@@ -40,14 +60,27 @@ def build_model(model: Model, host: Host, flow: Flow, scales: Scales | None) -> 
 
     Returns
     -------
-    nn.Module, float32, forward(velocity (b, 2, nx, ny) [m/s]) -> acceleration (b, 2, nx, ny) [m/s^2]
+    nn.Module, float32, forward(velocity (b, d, nx, ny[, nz]) [m/s]) -> acceleration of the same shape [m/s^2]
 
     Raises
     ------
-    ConfigError    if the network does not fit the host's layout or spacing
+    ConfigError    if the network does not fit the host's layout, spacing or number of dimensions
     """
+    num_dims = len(host.grid)
+    velocity_scale, force_scale = (1.0, 1.0) if scales is None else (scales.velocity_rms, scales.commutator_rms)
+    if isinstance(model, FourierOperatorModel):
+        if 2 * model.modes >= min(host.grid):
+            raise ConfigError(
+                f"train.model.modes: {model.modes} modes need more than {2 * model.modes} points along each axis, "
+                f"host.grid has {min(host.grid)}; give fewer"
+            )
+        return FourierOperator(num_dims, model.channels, model.hidden_layers, model.modes, velocity_scale, force_scale)
     if isinstance(model, CnnModel):
-        velocity_scale, force_scale = (1.0, 1.0) if scales is None else (scales.velocity_rms, scales.commutator_rms)
+        if model.principal_components and num_dims == 3:
+            raise ConfigError(
+                "train.model.principal_components: patches are of two dimensions, host.grid has three; leave them out, "
+                "or take tensor_basis"
+            )
         patches = model.principal_components and PrincipalPatches(
             model.principal_components.patch, model.principal_components.components
         )
@@ -61,11 +94,20 @@ def build_model(model: Model, host: Host, flow: Flow, scales: Scales | None) -> 
             patches,
             scalars,
             model.dropout,
+            num_dims,
         )
     spacing = [length / points for length, points in zip(flow.domain, host.grid, strict=True)]
+    if isinstance(model, DampingModel):
+        return DampingNet(tuple(spacing), model.knots, velocity_scale)
     if isinstance(model, TensorBasisModel):
         staggered = host.kind == "finite_volume"
-        return TensorBasisNet((spacing[0], spacing[1]), staggered, model.channels, model.hidden_layers)
+        return TensorBasisNet(tuple(spacing), staggered, model.channels, model.hidden_layers)
+    if isinstance(model, DeconvolutionModel):
+        return _deconvolution(model, host, flow, spacing, velocity_scale)
+    if num_dims == 3:
+        raise ConfigError(
+            "train.model.kind: quadratic_stencil is of two dimensions, host.grid has three; take tensor_basis or cnn"
+        )
     if host.kind != "finite_volume":
         raise ConfigError(
             "train.model.kind: quadratic_stencil needs a finite_volume host (staggered velocities); "
@@ -77,6 +119,18 @@ def build_model(model: Model, host: Host, flow: Flow, scales: Scales | None) -> 
             "change host.grid or flow.domain, or take cnn"
         )
     return QuadraticStencilNet(spacing[0], model.channels, model.output_channels)
+
+
+def _deconvolution(
+    model: DeconvolutionModel, host: Host, flow: Flow, spacing: list[float], velocity_rms: float
+) -> DeconvolutionNet:
+    """It takes the host's own fluxes out, and so has to know them."""
+    if len(host.grid) == 3 or host.kind != "finite_volume" or (host.order, host.advection) != (2, "central"):
+        raise ConfigError(
+            "train.model.kind: deconvolution replaces the central fluxes of second order of a two-dimensional "
+            "finite_volume host; give host.order: 2 and host.advection: central, or take cnn"
+        )
+    return DeconvolutionNet(tuple(host.grid), tuple(spacing), flow.viscosity, model.knots, velocity_rms)
 
 
 def load_weights(experiment: Experiment, paths: RunPaths) -> nn.Module:

@@ -8,7 +8,7 @@ from hpcsurrogate.models.features import PrincipalPatches, ScalarChannels
 
 
 class PeriodicCnn(nn.Module):
-    """Convolutions with tanh between them, periodic, any layout.
+    """Convolutions with tanh between them, periodic, any layout, in d = 2 or 3 dimensions.
 
     Parameters
     ----------
@@ -20,6 +20,7 @@ class PeriodicCnn(nn.Module):
     patches : PrincipalPatches or None    what the first layer sees instead of the velocity
     scalars : ScalarChannels or None      what it sees beside that
     dropout : float           probability with which a hidden channel of a sample is zero, while training alone
+    num_dims : int            d; patches are of two dimensions
 
     Notes
     -----
@@ -37,34 +38,37 @@ class PeriodicCnn(nn.Module):
         patches: PrincipalPatches | None = None,
         scalars: ScalarChannels | None = None,
         dropout: float = 0.0,
+        num_dims: int = 2,
     ):
         super().__init__()
         self.patches, self.scalars = patches, scalars
-        num_inputs = (2 if patches is None else len(patches.offsets)) + (0 if scalars is None else len(scalars.names))
-        widths = [num_inputs, *[channels] * hidden_layers, 2]
-        self.halo = kernel_size // 2
+        of_velocity = num_dims if patches is None else len(patches.offsets)
+        num_inputs = of_velocity + (0 if scalars is None else len(scalars.names))
+        widths = [num_inputs, *[channels] * hidden_layers, num_dims]
+        self.halo = [kernel_size // 2] * (2 * num_dims)
+        self.axes = list(range(2, 2 + num_dims))
         self.dropout = dropout
+        convolution = nn.Conv2d if num_dims == 2 else nn.Conv3d
         self.layers = nn.ModuleList(
-            nn.Conv2d(before, after, kernel_size) for before, after in zip(widths[:-1], widths[1:], strict=True)
+            convolution(before, after, kernel_size) for before, after in zip(widths[:-1], widths[1:], strict=True)
         )
         self.register_buffer("velocity_scale", torch.tensor(velocity_scale))
         self.register_buffer("force_scale", torch.tensor(force_scale))
 
     def forward(self, velocity: Tensor, filter_width: Tensor | None = None) -> Tensor:
-        """Acceleration (b, 2, nx, ny) [m/s^2] of a velocity (b, 2, nx, ny) [m/s].
+        """Acceleration (b, d, nx, ny[, nz]) [m/s^2] of a velocity of the same shape [m/s].
 
         `filter_width` (b,) [m] is that of each sample while training on several; else the network's own counts.
         """
         features = velocity / self.velocity_scale if self.patches is None else self.patches(velocity)
         if self.scalars is not None:
             features = self.scalars(features, velocity, filter_width)
-        halo = [self.halo] * 4
         for i, layer in enumerate(self.layers):
             if i > 0:
                 features = torch.tanh(features)
                 # Whole channels: neighbouring points are so alike that single ones would be guessed from the others.
                 # Not even an idle operation is left of it in the exported network (tests/unit/export/test_networks.py).
                 if self.training and self.dropout > 0.0:
-                    features = F.dropout2d(features, self.dropout, True)
-            features = layer(F.pad(features, halo, mode="circular"))
-        return self.force_scale * (features - features.mean(dim=(-2, -1), keepdim=True))
+                    features = F.dropout2d(features.flatten(2).unsqueeze(-1), self.dropout, True).view_as(features)
+            features = layer(F.pad(features, self.halo, mode="circular"))
+        return self.force_scale * (features - features.mean(dim=self.axes, keepdim=True))

@@ -2,6 +2,8 @@
 
 Both are part of the network, so that they are exported with it: a solver hands over a velocity and nothing else.
 
+Patches are of two dimensions; scalars stand beside fields of two or three.
+
 Legend: d = 2 patch^2 values of a patch (component, x, y); m components kept; s scalars.
 """
 
@@ -124,7 +126,7 @@ class ScalarChannels(nn.Module):
         ----------
         own_width : float                      filter width that the host stands for [m]
         viscosity : float                      [m^2/s]
-        velocity_bcxy : Tensor, (b, 2, nx, ny) [m/s]
+        velocity_bcxy : Tensor, (b, 2 or 3, nx, ny[, nz]) [m/s]
         widths_b : Tensor, (b,)                filter width that each of them was seen through [m]
 
         Raises
@@ -149,12 +151,13 @@ class ScalarChannels(nn.Module):
         if self.takes_width:
             columns.append(widths)
         if self.takes_reynolds:
-            columns.append(velocity.square().mean(dim=(1, 2, 3)).sqrt() * widths / self.viscosity)
+            columns.append(velocity.square().flatten(1).mean(1).sqrt() * widths / self.viscosity)
         return torch.stack(columns, dim=1).clamp_min(self.smallest).log()
 
     def forward(self, features: Tensor, velocity: Tensor, widths: Tensor | None) -> Tensor:
-        """Append s channels to features (b, m, nx, ny); velocity (b, 2, nx, ny) [m/s], widths (b,) [m] or None."""
+        """Append s channels to features (b, m, nx, ny[, nz]); velocity of that grid [m/s], widths (b,) [m] or None."""
         given = self.own_width.expand(velocity.shape[0]) if widths is None else widths.to(velocity.dtype)
         channels = (self._logarithms(velocity, given) - self.mean) / self.deviation
-        shape = [features.shape[0], channels.shape[1], features.shape[2], features.shape[3]]
-        return torch.cat((features, channels.unsqueeze(-1).unsqueeze(-1).expand(shape)), dim=1)
+        everywhere = torch.ones_like(features.select(1, 0)).flatten(1).unsqueeze(1)
+        fields = (channels.unsqueeze(-1) * everywhere).unflatten(2, features.shape[2:])
+        return torch.cat((features, fields), dim=1)

@@ -11,10 +11,20 @@ let a network give the coefficients. By construction, for any weights: equivaria
 Galilean invariant, homogeneous of degree 2 in G and in Delta, and zero where G is zero.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from hpcsurrogate.models.cell_stress import REACH, force_of_cells, gradient_in_cells
+from hpcsurrogate.models.isotropic_stress import (
+    invariants_3d,
+    isotropic_stress,
+    squared,
+    still_vector,
+    strain_and_spin,
+    times_vector,
+)
 
 # Under |G|^2 [1/s^2], so that nothing is divided by zero; a gradient with so small a norm counts as none.
 SMALLEST_SQUARE = torch.finfo(torch.float32).tiny
@@ -44,7 +54,7 @@ def tensor_basis_2d(gradient: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def tensor_basis_3d(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Pope's five invariants and ten tensors in three dimensions.
+    """Pope's five invariants and ten tensors in three dimensions, one by one; isotropic_stress.py sums them for less.
 
     Parameters
     ----------
@@ -109,18 +119,30 @@ class TensorBasisStress(nn.Module):
 
     def forward(self, velocity_gradient: Tensor, filter_width: Tensor) -> Tensor:
         """Deviatoric stress (n, d(d+1)/2) [m^2/s^2] of gradients (n, d*d) [1/s], row by row, and widths (n,) [m]."""
-        gradient = velocity_gradient.t()
+        return self.of_columns(velocity_gradient.t(), filter_width).t().contiguous()
+
+    def of_columns(self, gradient: Tensor, filter_width: Tensor) -> Tensor:
+        """The same with cells last, (d*d, n) and (n,) or () to (d(d+1)/2, n): as fields lie, nothing is reordered."""
         square = gradient.square().sum(0)
         unit = gradient / square.clamp_min(self.smallest_square).sqrt()
         if self.num_dims == 2:
             invariants, tensors = tensor_basis_2d(unit)
+            stress = (self._coefficients(invariants).unsqueeze(1) * tensors).sum(0)
         else:
-            invariants, tensors = tensor_basis_3d(unit)
-        features = invariants.t()
+            strain, spin = strain_and_spin(unit)
+            squared_strain, v = squared(strain), still_vector(spin)
+            invariants = invariants_3d(strain, squared_strain, v, times_vector(strain, v))
+            stress = isotropic_stress(self._coefficients(invariants), strain, squared_strain, spin)
+        return filter_width.square() * square * stress
+
+    def _coefficients(self, invariants: Tensor) -> Tensor:
+        """One of each tensor, shape (2 or 10, n), cells last as in the tensors."""
+        features = invariants
         for i, layer in enumerate(self.layers):
-            features = layer(features if i == 0 else torch.tanh(features))
-        stress = (features.t().unsqueeze(1) * tensors).sum(0)
-        return (filter_width.square() * square * stress).t().contiguous()
+            if i > 0:
+                features = torch.tanh(features)
+            features = torch.addmm(layer.bias.unsqueeze(1), layer.weight, features)
+        return features
 
 
 class TensorBasisNet(nn.Module):
@@ -128,14 +150,15 @@ class TensorBasisNet(nn.Module):
 
     Parameters
     ----------
-    spacing : tuple of float [m]       grid spacing along x and y
+    spacing : tuple of float [m]       grid spacing along each axis, two or three
     staggered : bool                   layout of the velocity
     channels, hidden_layers : int      of `TensorBasisStress`
 
     Attributes
     ----------
     stress : TensorBasisStress    what hosts that have the gradient of a cell, on whatever mesh, can use alone
-    filter_width : Tensor [m]     Delta; a buffer that training sets to the width of the data's filter
+    filter_width : Tensor [m]     Delta; a buffer that training sets to the width of the data's filter; at first the
+                                  side of the square or cube as large as a cell
     reach : int                   cells away from a cell that its acceleration depends on
 
     Notes
@@ -144,20 +167,22 @@ class TensorBasisNet(nn.Module):
     no farther than the neighbours (tests/unit/models/test_tensor_basis.py).
     """
 
-    def __init__(self, spacing: tuple[float, float], staggered: bool, channels: int, hidden_layers: int):
+    def __init__(self, spacing: tuple[float, ...], staggered: bool, channels: int, hidden_layers: int):
         super().__init__()
-        self.spacing_x, self.spacing_y = spacing
+        self.spacing = [float(h) for h in spacing]
+        self.num_components = len(spacing) * (len(spacing) + 1) // 2
         self.staggered = staggered
         self.reach = REACH
-        self.stress = TensorBasisStress(2, channels, hidden_layers)
+        self.stress = TensorBasisStress(len(spacing), channels, hidden_layers)
+        width = math.prod(spacing) ** (1 / len(spacing))
         # In float64, so that an artifact in float64 works at the width itself and not at what float32 makes of it.
-        self.register_buffer("filter_width", torch.tensor((spacing[0] * spacing[1]) ** 0.5, dtype=torch.float64))
+        self.register_buffer("filter_width", torch.tensor(width, dtype=torch.float64))
 
     def forward(self, velocity: Tensor) -> Tensor:
-        """Acceleration (b, 2, nx, ny) [m/s^2] of a velocity (b, 2, nx, ny) [m/s]."""
-        gradient = gradient_in_cells(velocity, self.spacing_x, self.spacing_y, self.staggered)
-        cells = gradient.transpose(0, 1).flatten(1).t()  # for one field no copy, and columns stay whole in memory
-        stress = self.stress(cells, self.filter_width.to(cells.dtype).expand(cells.shape[0]))
-        shape = [3, velocity.shape[0], velocity.shape[2], velocity.shape[3]]
-        stress = stress.t().reshape(shape).transpose(0, 1)
-        return force_of_cells(stress, self.spacing_x, self.spacing_y, self.staggered)
+        """Acceleration (b, d, nx, ny[, nz]) [m/s^2] of a velocity of the same shape [m/s]."""
+        gradient = gradient_in_cells(velocity, self.spacing, self.staggered)
+        by_component = gradient.transpose(0, 1)
+        cells = by_component.flatten(1)  # for one field no copy
+        stress = self.stress.of_columns(cells, self.filter_width.to(cells.dtype))
+        stress = stress.reshape_as(by_component[: self.num_components]).transpose(0, 1)
+        return force_of_cells(stress, self.spacing, self.staggered)

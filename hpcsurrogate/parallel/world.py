@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from hpcsurrogate.core.errors import HpcsurrogateError, RankLostError
+from hpcsurrogate.core.errors import ConfigError, HpcsurrogateError, RankLostError
 from hpcsurrogate.parallel.launch import PROMISED_RANKS
 
 Item = TypeVar("Item")
@@ -88,6 +88,34 @@ class World:
     def share(self, items: Sequence[Item]) -> list[Item]:
         """Return every size-th item from `rank` on; together the ranks hold each item once."""
         return list(items[self.rank :: self.size])
+
+    def in_groups_of(self, size: int) -> "World":
+        """The group of `size` neighbouring ranks that this one belongs to, a world of its own; for a shared field.
+
+        Collective.
+
+        Raises
+        ------
+        ConfigError    if the ranks do not fall into groups of that size, or were not started by MPI
+
+        Notes
+        -----
+        Groups do their collective work without hearing of each other (tests/parallel/test_exchange.py).
+        """
+        if self.size % size:
+            raise ConfigError(
+                f"simulate.ranks_per_realisation: {size} is no divisor of the number of ranks of this job, {self.size};"
+                " use `hpcsurrogate run` or a launcher with such a number, or change one of them"
+            )
+        if size == 1:
+            return World()
+        if not self.is_mpi:
+            raise ConfigError("ranks of torchrun cannot share a field; start them with mpirun or srun --mpi=pmix")
+        from mpi4py import MPI
+
+        comm = self.comm.Split(self.rank // size, self.rank)
+        node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+        return World(comm.rank, comm.size, node.rank, comm, node.size, node)
 
     @contextmanager
     def failing_together(self) -> Iterator[None]:

@@ -11,12 +11,10 @@ from functools import cached_property
 from torch import Tensor
 
 from hpcsurrogate.core.config import Filter, Flow
-from hpcsurrogate.core.errors import ConfigError
 from hpcsurrogate.physics.filters import SpatialFilter
 from hpcsurrogate.physics.fine_snapshot import FineSnapshot
 from hpcsurrogate.physics.grid import Grid
-from hpcsurrogate.physics.hosts import AnyHost, HostPoints
-from hpcsurrogate.physics.spectral import SpectralSolver
+from hpcsurrogate.physics.hosts import AnyHost, AnySpectralSolver, make_spectral_solver
 
 
 class CoarseGraining:
@@ -28,7 +26,7 @@ class CoarseGraining:
     ----------
     flow : core.config.Flow
     fine_grid : Grid           its dtype is that of the calculation (float64 for targets)
-    host : a host of physics.hosts of the same dtype, or its points alone (`make_host_points`), without a commutator
+    host : a host of physics.hosts, of the same dtype
     filter_config : core.config.Filter
 
     Raises
@@ -38,20 +36,20 @@ class CoarseGraining:
     Attributes
     ----------
     widths : tuple of float         filter width along each axis [m]
-    field_names : tuple of str      what `fields` returns
+    field_names : tuple of str      what `fields` returns, in this order
     """
 
-    def __init__(self, flow: Flow, fine_grid: Grid, host: AnyHost | HostPoints, filter_config: Filter):
+    field_names = ("velocity", "commutator", "sgs_force", "sgs_stress")
+
+    def __init__(self, flow: Flow, fine_grid: Grid, host: AnyHost, filter_config: Filter):
         self.flow, self.fine_grid, self.host = flow, fine_grid, host
         self.filter = SpatialFilter(fine_grid, host.grid, host.layout, filter_config)
         self.widths = self.filter.widths
-        of_host = () if isinstance(host, HostPoints) else ("commutator",)
-        self.field_names: tuple[str, ...] = ("velocity", *of_host, "sgs_force", "sgs_stress")
 
     @cached_property
-    def _fine_solver(self) -> SpectralSolver | None:
+    def _fine_solver(self) -> AnySpectralSolver:
         """The solver whose tendency is the exact one; not made where only velocities are filtered."""
-        return SpectralSolver(self.fine_grid, self.flow) if "commutator" in self.field_names else None
+        return make_spectral_solver(self.fine_grid, self.flow)
 
     def snapshot(self, fine_velocity: Tensor) -> FineSnapshot:
         """What this and other filters of the same flow, fine grid and number of dimensions can share."""
@@ -78,17 +76,11 @@ class CoarseGraining:
         """P filter(rhs_fine(u)) - rhs_host(P filter(u)): what a perfect closure returns on the host's points [m/s^2].
 
         Feeding it back makes the host reproduce filtered DNS to round-off (tests/physics/test_commutator.py).
-
-        Raises
-        ------
-        ConfigError    if the host has no solver
         """
         fine = self._shared(fine)
         return self._commutator(fine, self.velocity(fine))
 
     def _commutator(self, fine: FineSnapshot, velocity: Tensor) -> Tensor:
-        if isinstance(self.host, HostPoints):
-            raise ConfigError(f"host.grid: {self.host.grid.shape} has no solver yet, so there is no commutator")
         return self.host.project(self.filter_vector(fine.tendency)) - self.host.tendency(velocity)
 
     def sgs_stress(self, fine: Tensor | FineSnapshot) -> Tensor:
@@ -108,7 +100,4 @@ class CoarseGraining:
         fine = self._shared(fine)
         velocity = self.velocity(fine)
         stress, force = self.filter.stress_and_force(fine)
-        fields = {"velocity": velocity, "sgs_force": force, "sgs_stress": stress}
-        if "commutator" in self.field_names:
-            fields["commutator"] = self._commutator(fine, velocity)
-        return {name: fields[name] for name in self.field_names}
+        return dict(zip(self.field_names, (velocity, self._commutator(fine, velocity), force, stress), strict=True))

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from hpcsurrogate.physics.grid import Grid
+from hpcsurrogate.physics.hosts import AnySpectralSolver
 from hpcsurrogate.physics.sampling import widen
-from hpcsurrogate.physics.spectral import SpectralSolver
 
 
 class FineSnapshot:
@@ -17,14 +17,14 @@ class FineSnapshot:
     ----------
     grid : Grid                          its dtype is that of the calculation
     velocity : Tensor, shape (b, d, Nx, Ny[, Nz]), collocated [m/s]
-    solver : SpectralSolver or None      of the fine grid; only `tendency` needs it
+    solver : a spectral solver or None   of the fine grid; only `tendency` needs it
 
     Notes
     -----
     Several filters give the same fields from one snapshot as from one each (tests/physics/test_coarse_graining.py).
     """
 
-    def __init__(self, grid: Grid, velocity: Tensor, solver: SpectralSolver | None = None):
+    def __init__(self, grid: Grid, velocity: Tensor, solver: AnySpectralSolver | None = None):
         self.grid, self.solver = grid, solver
         self.velocity = velocity.to(grid.dtype)
         self._wide: dict[tuple[int, ...], list[Tensor]] = {}
@@ -37,8 +37,7 @@ class FineSnapshot:
     @cached_property
     def tendency(self) -> Tensor:
         """Acceleration by the fine solver, pressure included, shape of the velocity [m/s^2]."""
-        omega_hat = self.solver.vorticity_hat_from_velocity(self.velocity)
-        return self.solver.velocity(self.solver.rhs(omega_hat))
+        return self.solver.velocity(self.solver.rhs(self.solver.encode(self.velocity)))
 
     def wide_velocity(self, shape: tuple[int, ...]) -> list[Tensor]:
         """The components on a wider grid, shape (b, *shape) each [m/s]."""

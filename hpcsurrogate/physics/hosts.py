@@ -1,93 +1,116 @@
-"""The coarse solvers as hosts of a closure: one small interface over the finite-volume and the spectral solver."""
+"""The coarse solvers as hosts of a closure: one small interface over the finite-volume and the spectral solvers."""
 
+import copy
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from hpcsurrogate.core.config import FiniteVolumeHost, Flow, Host, SpectralHost
-from hpcsurrogate.core.errors import ConfigError
+from hpcsurrogate.core.config import Flow, Host, SpectralHost
 from hpcsurrogate.physics.finite_volume import Closure, FiniteVolumeSolver
 from hpcsurrogate.physics.grid import Grid
-from hpcsurrogate.physics.projection import DivergenceProjection
 from hpcsurrogate.physics.spectral import SpectralSolver
-from hpcsurrogate.physics.stress_operators import SpectralOperators, StaggeredOperators
+from hpcsurrogate.physics.spectral_3d import SpectralSolver3D
+from hpcsurrogate.physics.stress_operators import SpectralOperators, StaggeredOperators, StressOperators
 
 
-class StaggeredHost:
-    """Finite-volume host: velocity at the faces. See the architecture page for what each method promises."""
-
-    layout = "staggered"
-
-    def __init__(self, config: FiniteVolumeHost, flow: Flow, grid: Grid):
-        self.grid, self.time_step, self.flow = grid, config.time_step, flow
-        self.solver = FiniteVolumeSolver(grid, flow, config.order)
-        self.encode, self.decode, self.project = self.solver.encode, self.solver.decode, self.solver.project
-
-    @cached_property
-    def operators(self) -> StaggeredOperators:
-        return StaggeredOperators(self.grid)
-
-    def step(self, state: Tensor, closure: Closure | None = None) -> Tensor:
-        return self.solver.step(state, self.time_step, closure)
-
-    def tendency(self, velocity_bcxy: Tensor, closure: Closure | None = None) -> Tensor:
-        return self.decode(self.solver.rhs(self.encode(velocity_bcxy), 0, closure))
-
-    def vorticity(self, velocity_bcxy: Tensor) -> Tensor:
-        _, uy, vx, _ = self.operators.velocity_gradient(velocity_bcxy)
-        return vx - uy
-
-
-class CollocatedHost:
-    """Spectral host: velocity and everything else at the grid points, state is the vorticity in Fourier space."""
-
-    layout = "collocated"
-
-    def __init__(self, config: SpectralHost, flow: Flow, grid: Grid):
-        self.grid, self.time_step, self.flow = grid, config.time_step, flow
-        self.solver = SpectralSolver(grid, flow, config.dealias, config.hyperviscosity)
-        self.encode, self.decode = self.solver.vorticity_hat_from_velocity, self.solver.velocity
-
-    @cached_property
-    def operators(self) -> SpectralOperators:
-        return SpectralOperators(self.grid)
-
-    def project(self, vector_bcxy: Tensor) -> Tensor:
-        return self.decode(self.encode(vector_bcxy))
-
-    def step(self, state: Tensor, closure: Closure | None = None) -> Tensor:
-        return self.solver.step(state, self.time_step, closure)
-
-    def tendency(self, velocity_bcxy: Tensor, closure: Closure | None = None) -> Tensor:
-        return self.decode(self.solver.rhs(self.encode(velocity_bcxy), 0, closure))
-
-    def vorticity(self, velocity_bcxy: Tensor) -> Tensor:
-        return self.solver.vorticity(self.encode(velocity_bcxy))
-
-
-class HostPoints:
-    """What filtering needs to know of a host that has no solver yet: where its velocity lies and how it is projected.
+class _Host:
+    """What both kinds share. See the architecture page for what each method promises.
 
     Parameters
     ----------
-    config : core.config.Host     kind and order
-    grid : Grid                   of two or three dimensions
-
-    Notes
-    -----
-    `project` is the solver's own in two dimensions, but that a spectral solver also takes out the mean and, under its
-    2/3 rule, the highest third of the modes (tests/physics/test_projection.py).
+    config : core.config.Host
+    flow : core.config.Flow
+    grid : Grid                 of two or three dimensions
     """
 
-    def __init__(self, config: Host, grid: Grid):
-        self.grid = grid
-        staggered = isinstance(config, FiniteVolumeHost)
-        self.layout = StaggeredHost.layout if staggered else CollocatedHost.layout
-        self.project = DivergenceProjection(grid, config.order if staggered else None)
+    layout: str
+
+    def __init__(self, config: Host, flow: Flow, grid: Grid):
+        self.config, self.flow, self.grid, self.time_step = config, flow, grid, config.time_step
+        self.solver = self._make_solver()
+        self.encode, self.decode = self.solver.encode, self._decoder()
+
+    def with_damping(self, rates: Tensor) -> "_Host":
+        """The same host whose linear term damps every mode at an extra rate, at no cost a step.
+
+        Parameters
+        ----------
+        rates : Tensor, shape of the grid's half-spectrum, real, not negative [1/s]
+
+        Notes
+        -----
+        Differentiable in the rates, and cheap: everything but the linear term is shared
+        (tests/physics/test_hosts.py).
+        """
+        damped = copy.copy(self)
+        damped.solver = self.solver.with_damping(rates)
+        return damped
+
+    def step(self, state: Tensor, closure: Closure | None = None) -> Tensor:
+        return self.solver.step(state, self.time_step, closure, hold=self.config.closure_calls == "step")
+
+    def tendency(self, velocity: Tensor, closure: Closure | None = None) -> Tensor:
+        return self.decode(self.solver.rhs(self.encode(velocity), 0, closure))
+
+
+class StaggeredHost(_Host):
+    """Finite-volume host: velocity at the faces."""
+
+    layout = "staggered"
+
+    def _make_solver(self) -> FiniteVolumeSolver:
+        return FiniteVolumeSolver(self.grid, self.flow, self.config.order, self.config.advection)
+
+    def _decoder(self):
+        return self.solver.decode
+
+    @cached_property
+    def operators(self) -> StressOperators:
+        return StaggeredOperators(self.grid)
+
+    def project(self, vector: Tensor) -> Tensor:
+        return self.solver.project(vector)
+
+    def vorticity(self, velocity: Tensor) -> Tensor:
+        gradient = self.operators.velocity_gradient(velocity)
+        if self.grid.num_dims == 2:
+            _, uy, vx, _ = gradient
+            return vx - uy
+        _, uy, uz, vx, _, vz, wx, wy, _ = gradient
+        return torch.stack((wy - vz, uz - wx, vx - uy), dim=-4)
+
+
+class CollocatedHost(_Host):
+    """Spectral host: velocity and everything else at the grid points; the state is a vorticity in two dimensions."""
+
+    layout = "collocated"
+
+    def _make_solver(self) -> SpectralSolver | SpectralSolver3D:
+        return make_spectral_solver(self.grid, self.flow, self.config.dealias, self.config.hyperviscosity)
+
+    def _decoder(self):
+        return self.solver.velocity
+
+    @cached_property
+    def operators(self) -> StressOperators:
+        return SpectralOperators(self.grid)
+
+    def project(self, vector: Tensor) -> Tensor:
+        return self.decode(self.encode(vector))
+
+    def vorticity(self, velocity: Tensor) -> Tensor:
+        return self.solver.vorticity(self.encode(velocity))
 
 
 AnyHost = StaggeredHost | CollocatedHost
+AnySpectralSolver = SpectralSolver | SpectralSolver3D
+
+
+def make_spectral_solver(grid: Grid, flow: Flow, *settings, **more_settings) -> AnySpectralSolver:
+    """The pseudo-spectral solver of the grid's number of dimensions, with the settings that both have."""
+    kind = SpectralSolver if grid.num_dims == 2 else SpectralSolver3D
+    return kind(grid, flow, *settings, **more_settings)
 
 
 def make_host(
@@ -97,30 +120,26 @@ def make_host(
 
     Parameters
     ----------
-    config : core.config.FiniteVolumeHost or SpectralHost
+    config : core.config.FiniteVolumeHost or SpectralHost, with a grid of two or three axes
     flow : core.config.Flow
     dtype : torch.float32 or torch.float64
     device : str
 
     Raises
     ------
-    ConfigError    if the grid does not resolve the forcing, or is three-dimensional
+    ConfigError    if the grid does not resolve the forcing
     """
-    if len(config.grid) != 2:
-        raise ConfigError(
-            f"host.grid: {config.grid} has {len(config.grid)} axes, but the host solvers are two-dimensional; "
-            "three-dimensional data end at the stage prepare"
-        )
     grid = Grid(config.grid, flow.domain, dtype, device)
-    if isinstance(config, FiniteVolumeHost):
-        return StaggeredHost(config, flow, grid)
-    return CollocatedHost(config, flow, grid)
+    return (CollocatedHost if isinstance(config, SpectralHost) else StaggeredHost)(config, flow, grid)
 
 
-def make_host_points(
-    config: Host, flow: Flow, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
-) -> AnyHost | HostPoints:
-    """What `CoarseGraining` filters for: the host where there is a solver, in three dimensions its points alone."""
-    if len(config.grid) == 2:
-        return make_host(config, flow, dtype, device)
-    return HostPoints(config, Grid(config.grid, flow.domain, dtype, device))
+def fold_damping(host: AnyHost, closure: Closure | None) -> tuple[AnyHost, Closure | None]:
+    """A host and what is left to call of a closure: one that is a linear damping goes into the host, at no cost.
+
+    Parameters
+    ----------
+    host : a host
+    closure : callable or None    a linear damping has `damping_rates(grid)`, a half-spectrum of rates [1/s]
+    """
+    rates = getattr(closure, "damping_rates", None)
+    return (host, closure) if rates is None else (host.with_damping(rates(host.grid)), None)

@@ -10,14 +10,15 @@ the advective form u . grad omega needs five FFTs. The rest is memory traffic: c
 memory (`_kx_fastest`), and components are transformed one by one, so that no FFT copies its input first.
 """
 
+import copy
 import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from hpcsurrogate.core.config import Flow, Hyperviscosity
-from hpcsurrogate.physics.forcing import body_force_hat
+from hpcsurrogate.core.config import ConstantPowerForcing, Flow, Hyperviscosity
+from hpcsurrogate.physics.forcing import LargeScaleDrive, body_force_hat
 from hpcsurrogate.physics.grid import Grid
 from hpcsurrogate.physics.time_stepping import integrating_factor_rk4
 
@@ -79,6 +80,9 @@ class SpectralSolver:
             if force_hat is None
             else _kx_fastest((self._curl * force_hat[..., columns]).sum(-3))
         )
+        self._drive = None
+        if isinstance(flow.forcing, ConstantPowerForcing):
+            self._drive = LargeScaleDrive(flow.forcing, (kx, ky), grid, of_vorticity=True)
         self._half_decay: tuple[float, Tensor] | None = None
 
     def _kept_modes(self) -> Tensor:
@@ -92,12 +96,18 @@ class SpectralSolver:
         return mask
 
     def _linear(self, hyperviscosity: Hyperviscosity | None) -> Tensor:
-        """Damping rates of the modes, shape (nx, ny // 2 + 1), real [1/s]."""
+        """Growth rates of the modes, negative, shape (nx, ny // 2 + 1), real [1/s]."""
         linear = -self.flow.viscosity * self.grid.k2 - self.flow.drag
         if hyperviscosity is not None:
             k2_max = (math.pi / max(self.grid.spacing)) ** 2
             linear = linear - hyperviscosity.rate * (self.grid.k2 / k2_max) ** hyperviscosity.power
         return linear
+
+    def with_damping(self, rates: Tensor) -> "SpectralSolver":
+        """The same solver, its linear term less `rates`, shape of the grid's half-spectrum, real [1/s]."""
+        damped = copy.copy(self)
+        damped.linear, damped._half_decay = self.linear - rates[:, : self.num_columns].to(self.linear), None
+        return damped
 
     def _to_physical(self, field_hat: Tensor) -> Tensor:
         # One axis at a time: the columns beyond num_columns are never transformed, and `contiguous` turns the array
@@ -109,11 +119,13 @@ class SpectralSolver:
         along_y = torch.fft.rfft(field, dim=-1).narrow(-1, 0, self.num_columns)
         return torch.fft.fft(along_y, dim=-2)
 
-    def nonlinear(self, omega_hat: Tensor, stage: int = 0, closure: Closure | None = None) -> Tensor:
+    def nonlinear(
+        self, omega_hat: Tensor, stage: int = 0, closure: Closure | None = None, held_hat: Tensor | None = None
+    ) -> Tensor:
         """All terms but the linear ones: advection, forcing, closure; same shape as `omega_hat` [1/s^2].
 
         With "shift", odd stages work on a grid moved by half a cell; a closure sees the velocity there, which
-        changes nothing for a translation-invariant one.
+        changes nothing for a translation-invariant one. `held_hat` is added as it is.
         """
         shifted = stage % 2 if self.dealias == "shift" else 0
         u, v = (self._to_physical(symbol * omega_hat) for symbol in self._biot_savart[shifted])
@@ -124,18 +136,26 @@ class SpectralSolver:
         if closure is not None:
             closure_hat = self._to_spectral(closure(torch.stack((u, v), dim=-3)))
             tendency = tendency + (self._closure_curl[shifted] * closure_hat).sum(-3)
-        return tendency
+        if held_hat is not None:
+            tendency = tendency + held_hat
+        return tendency if self._drive is None else self._drive.add_to(tendency, omega_hat)
 
     def rhs(self, omega_hat: Tensor, stage: int = 0, closure: Closure | None = None) -> Tensor:
         """d omega_hat / dt, linear terms included."""
         return self.nonlinear(omega_hat, stage, closure) + self.linear * omega_hat
 
-    def step(self, omega_hat: Tensor, dt: float, closure: Closure | None = None) -> Tensor:
-        """One fourth-order step of dt [s]; viscosity, drag and hyperviscosity are integrated exactly."""
+    def step(self, omega_hat: Tensor, dt: float, closure: Closure | None = None, hold: bool = False) -> Tensor:
+        """One fourth-order step of dt [s]; viscosity, drag and damping are integrated exactly.
+
+        The closure is called at each of the four stages, or with `hold` once, before them.
+        """
         if self._half_decay is None or self._half_decay[0] != dt:
             self._half_decay = (dt, _kx_fastest(torch.exp(self.linear * (dt / 2)).to(self.complex_dtype)))
+        held_hat = None
+        if hold and closure is not None:
+            held_hat, closure = self.vorticity_hat_from_velocity(closure(self.velocity(omega_hat))), None
         return integrating_factor_rk4(
-            lambda y, stage: self.nonlinear(y, stage, closure), self._half_decay[1], omega_hat, dt
+            lambda y, stage: self.nonlinear(y, stage, closure, held_hat), self._half_decay[1], omega_hat, dt
         )
 
     def velocity_hat(self, omega_hat: Tensor) -> Tensor:
@@ -153,6 +173,8 @@ class SpectralSolver:
     def vorticity_hat_from_velocity(self, velocity_bcxy: Tensor) -> Tensor:
         """Kept modes of curl(velocity), from collocated velocity (..., 2, nx, ny) [m/s]."""
         return (self._curl * self._to_spectral(velocity_bcxy)).sum(-3)
+
+    encode = vorticity_hat_from_velocity
 
     def max_velocity(self, omega_hat: Tensor) -> float:
         """Largest magnitude of a velocity component [m/s]."""
@@ -178,6 +200,8 @@ class SpectralSolver:
         omega_hat = envelope * self._to_spectral(noise)
         rms = self.velocity(omega_hat).square().sum(-3).mean().sqrt()
         return omega_hat * (rms_velocity / rms)
+
+    random_state = random_vorticity_hat
 
     def refine(self, omega_hat: Tensor, finer: "SpectralSolver") -> Tensor:
         """The same field on the grid of `finer`, whose modes must include this solver's; missing modes are zero."""

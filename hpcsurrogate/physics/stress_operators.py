@@ -1,8 +1,9 @@
-"""Discrete derivatives of velocities and stresses, one class per layout, one interface.
+"""Discrete derivatives of velocities and stresses in two and three dimensions, one class per layout, one interface.
 
-Legend: u, v = velocity along x (dimension -2) and y (dimension -1); centre, corner = where a scalar stands
-(docs/architecture.md, Conventions); tau_ij = a stress [m^2/s^2]. On the collocated layout centre, corner and
-velocity points are all the same point.
+Legend: d = number of dimensions; u_i = velocity along axis i; centre, edge = where a scalar stands
+(docs/architecture.md, Conventions), in two dimensions the one edge (0, 1) is the corner of a cell; tau_ij = a symmetric
+stress [m^2/s^2] as the sequence xx, xy[, xz], yy[, yz, zz]. On the collocated layout centre, edge and velocity points
+are all the same point.
 
 Both classes hold three discrete properties (tests/physics/test_stress_operators.py):
 the divergence of a stress sums to zero (momentum), it is minus the adjoint of the velocity gradient (energy:
@@ -10,21 +11,26 @@ sum u.div(tau) = -sum tau:grad(u)), and both are linear and translation-invarian
 They run inside solver loops, so each method is a handful of torch operations, all differentiable.
 """
 
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import combinations_with_replacement
+
 import torch
 from torch import Tensor
 
 from hpcsurrogate.physics.differences import (
     central_difference,
-    centres_to_corners,
-    corners_to_centres,
+    centres_to_edges,
+    edges_to_centres,
     faces_to_centres,
+    next_value,
     previous_value,
     staggered_divergence,
     staggered_gradient,
+    symmetric_index,
+    total,
 )
 from hpcsurrogate.physics.grid import Grid
-
-X, Y = -2, -1
 
 
 class StaggeredOperators:
@@ -36,69 +42,115 @@ class StaggeredOperators:
     """
 
     def __init__(self, grid: Grid) -> None:
-        self.hx, self.hy = grid.spacing
+        self.spacing = list(grid.spacing)
+        self.num_dims = grid.num_dims
 
-    def velocity_gradient(self, velocity_bcxy: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return du/dx at centres, du/dy and dv/dx at corners, dv/dy at centres.
+    def velocity_gradient(self, velocity: Tensor) -> tuple[Tensor, ...]:
+        """Return du_i/dx_j, row by row: at centres for i = j, on the edge (i, j) otherwise.
 
         Parameters
         ----------
-        velocity_bcxy : Tensor, shape (..., 2, nx, ny) [m/s]
+        velocity : Tensor, shape (..., d, nx, ny[, nz]) [m/s]
 
         Returns
         -------
-        tuple of four Tensors, shape (..., nx, ny) [1/s]
+        tuple of d * d Tensors, shape (..., nx, ny[, nz]) [1/s]
 
         Notes
         -----
-        du/dx + dv/dy is the divergence that the host's projection makes zero. Second order
+        The sum of the diagonal is the divergence that the host's projection makes zero. Second order
         (tests/physics/test_stress_operators.py).
         """
-        return staggered_gradient(velocity_bcxy, self.hx, self.hy)
+        return tuple(staggered_gradient(velocity, self.spacing))
 
-    def to_corner(self, centre_field: Tensor) -> Tensor:
-        """Average the four centres around each corner; shape (..., nx, ny) in and out."""
-        return centres_to_corners(centre_field)
+    def to_edge(self, centre_field: Tensor, row: int, column: int) -> Tensor:
+        """Average the four centres around each edge (row, column); shape (..., nx, ny[, nz]) in and out."""
+        return centres_to_edges(centre_field, row, column, self.num_dims)
 
-    def to_centre(self, corner_field: Tensor) -> Tensor:
-        """Average the four corners around each centre; shape (..., nx, ny) in and out."""
-        return corners_to_centres(corner_field)
+    def to_centre(self, edge_field: Tensor, row: int, column: int) -> Tensor:
+        """Average the four edges (row, column) around each centre; shape (..., nx, ny[, nz]) in and out."""
+        return edges_to_centres(edge_field, row, column, self.num_dims)
 
-    def vector_to_centre(self, vector_bcxy: Tensor) -> Tensor:
-        """Average both components from their faces to the centres; shape (..., 2, nx, ny) in and out."""
-        return faces_to_centres(vector_bcxy)
+    def to_vertex(self, edge_field: Tensor, row: int, column: int) -> Tensor:
+        """Average the two edges (row, column) beside each vertex of three dimensions; shape (..., nx, ny, nz)."""
+        along = 3 - row - column  # the axis that the edge follows
+        return 0.5 * (edge_field + next_value(edge_field, along - 3))
 
-    def gradient_of_centre(self, centre_field: Tensor) -> tuple[Tensor, Tensor]:
-        """Return d/dx and d/dy, at centres, of a field at centres; shape (..., nx, ny) each."""
-        return central_difference(centre_field, X, self.hx), central_difference(centre_field, Y, self.hy)
+    def vertex_to_edge(self, vertex_field: Tensor, row: int, column: int) -> Tensor:
+        """Average the two vertices at the ends of each edge (row, column); shape (..., nx, ny, nz)."""
+        along = 3 - row - column
+        return 0.5 * (vertex_field + previous_value(vertex_field, along - 3))
 
-    def gradient_of_corner(self, corner_field: Tensor) -> tuple[Tensor, Tensor]:
-        """Return d/dx and d/dy, at centres, of a field at corners; shape (..., nx, ny) each."""
-        x_difference = corner_field - previous_value(corner_field, X)
-        y_difference = corner_field - previous_value(corner_field, Y)
-        return (
-            (x_difference + previous_value(x_difference, Y)) / (2 * self.hx),
-            (y_difference + previous_value(y_difference, X)) / (2 * self.hy),
+    def vector_to_centre(self, vector: Tensor) -> Tensor:
+        """Average all components from their faces to the centres; shape (batch, d, nx, ny[, nz]) in and out."""
+        return faces_to_centres(vector)
+
+    def gradient_of_centre(self, centre_field: Tensor) -> tuple[Tensor, ...]:
+        """Return the derivative along each axis, at centres, of a field at centres; shape (..., nx, ny[, nz]) each."""
+        return tuple(self._derivative_of_centre(centre_field, axis) for axis in range(self.num_dims))
+
+    def gradient_of_edge(self, edge_field: Tensor, row: int, column: int) -> tuple[Tensor, ...]:
+        """Return the derivative along each axis, at centres, of a field on edges; shape (..., nx, ny[, nz]) each."""
+        return tuple(self._derivative_of_edge(edge_field, row, column, axis) for axis in range(self.num_dims))
+
+    def _derivative_of_edge(self, edge_field: Tensor, row: int, column: int, axis: int) -> Tensor:
+        if axis not in (row, column):
+            return self._derivative_of_centre(self.to_centre(edge_field, row, column), axis)
+        across = row + column - axis
+        difference = edge_field - previous_value(edge_field, axis - self.num_dims)
+        return (difference + previous_value(difference, across - self.num_dims)) / (2 * self.spacing[axis])
+
+    def _derivative_of_centre(self, centre_field: Tensor, axis: int) -> Tensor:
+        return central_difference(centre_field, axis - self.num_dims, self.spacing[axis])
+
+    def second_derivatives(self, velocity: Tensor, gradient: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], ...]:
+        """Return d2u_i/dx_k dx_l for k <= l, all at centres.
+
+        Parameters
+        ----------
+        velocity : Tensor, shape (..., d, nx, ny[, nz]) [m/s]
+        gradient : sequence of d * d Tensors [1/s]    its `velocity_gradient`
+
+        Returns
+        -------
+        tuple of d tuples of d(d+1)/2 Tensors, shape (..., nx, ny[, nz]) [1/(m s)]
+        """
+        return tuple(
+            tuple(
+                self._second_derivative(gradient, row, first, second)
+                for first in range(self.num_dims)
+                for second in range(first, self.num_dims)
+            )
+            for row in range(self.num_dims)
         )
 
-    def divergence(self, tau_xx: Tensor, tau_xy: Tensor, tau_yy: Tensor) -> Tensor:
+    def _second_derivative(self, gradient: Sequence[Tensor], row: int, first: int, second: int) -> Tensor:
+        """Derive du_i/dx_i where it is one of the two, since that stands at centres already."""
+        if second == row:
+            first, second = second, first
+        slope = gradient[row * self.num_dims + first]
+        if first == row:
+            return self._derivative_of_centre(slope, second)
+        return self._derivative_of_edge(slope, row, first, second)
+
+    def divergence(self, stress: Sequence[Tensor]) -> Tensor:
         """Return d(tau_ij)/dx_j at the velocity's points.
 
         Parameters
         ----------
-        tau_xx, tau_yy : Tensor, shape (..., nx, ny) [m^2/s^2]    at centres
-        tau_xy : Tensor, shape (..., nx, ny) [m^2/s^2]            at corners
+        stress : sequence of d(d+1)/2 Tensors, shape (..., nx, ny[, nz]) [m^2/s^2]    diagonal at centres, the others
+                                                                                      on their edges
 
         Returns
         -------
-        Tensor, shape (..., 2, nx, ny) [m/s^2]
+        Tensor, shape (..., d, nx, ny[, nz]) [m/s^2]
 
         Notes
         -----
         Each component sums to zero to round-off; minus the adjoint of `velocity_gradient`
         (tests/physics/test_stress_operators.py).
         """
-        return staggered_divergence(tau_xx, tau_xy, tau_yy, self.hx, self.hy)
+        return staggered_divergence(list(stress), self.spacing)
 
 
 class SpectralOperators:
@@ -108,83 +160,109 @@ class SpectralOperators:
 
     Parameters
     ----------
-    grid : Grid    periodic grid with an even number of points along both axes
+    grid : Grid    periodic grid with an even number of points along all axes
     """
 
     def __init__(self, grid: Grid) -> None:
-        num_x, num_y = grid.shape
-        self.shape = (num_x, num_y)
-        kx, ky = grid.kx.clone(), grid.ky.clone()
-        kx[num_x // 2, 0] = 0
-        ky[0, num_y // 2] = 0
-        self.ddx, self.ddy = 1j * kx, 1j * ky
+        self.shape = grid.shape
+        self.num_dims = grid.num_dims
+        self.axes = tuple(range(-grid.num_dims, 0))
+        dims = range(grid.num_dims)
+        # One tensor over all axes, so that all derivatives of a field are one product and one transform.
+        self.derivatives = torch.stack([symbol.expand(grid.k2.shape) for symbol in _derivative_symbols(grid)])
+        self.rows = [[symmetric_index(row, axis, grid.num_dims) for axis in dims] for row in dims]
 
-    def _inverse(self, *coefficients: Tensor) -> Tensor:
-        """Transform several half-spectra back in one call; the fields stand along a new dimension -3."""
-        return torch.fft.irfft2(torch.stack(coefficients, -3), s=self.shape)
+    def _all_derivatives(self, field: Tensor, symbols: Tensor) -> Tensor:
+        """Multiply a field's coefficients by each symbol and transform back: one more dimension before the axes."""
+        coefficients = torch.fft.rfftn(field, dim=self.axes).unsqueeze(-1 - self.num_dims)
+        return torch.fft.irfftn(coefficients * symbols, s=self.shape, dim=self.axes)
 
-    def _gradient(self, field: Tensor) -> tuple[Tensor, Tensor]:
-        coefficients = torch.fft.rfft2(field)
-        x_derivative, y_derivative = self._inverse(self.ddx * coefficients, self.ddy * coefficients).unbind(-3)
-        return x_derivative, y_derivative
-
-    def velocity_gradient(self, velocity_bcxy: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return du/dx, du/dy, dv/dx, dv/dy.
+    def velocity_gradient(self, velocity: Tensor) -> tuple[Tensor, ...]:
+        """Return du_i/dx_j, row by row.
 
         Parameters
         ----------
-        velocity_bcxy : Tensor, shape (..., 2, nx, ny) [m/s]
+        velocity : Tensor, shape (..., d, nx, ny[, nz]) [m/s]
 
         Returns
         -------
-        tuple of four Tensors, shape (..., nx, ny) [1/s]
+        tuple of d * d Tensors, shape (..., nx, ny[, nz]) [1/s]
 
         Notes
         -----
         Exact for band-limited fields (tests/physics/test_stress_operators.py).
         """
-        u, v = torch.fft.rfft2(velocity_bcxy).unbind(-3)
-        ux, uy, vx, vy = self._inverse(self.ddx * u, self.ddy * u, self.ddx * v, self.ddy * v).unbind(-3)
-        return ux, uy, vx, vy
+        rows = self._all_derivatives(velocity, self.derivatives)
+        return rows.flatten(-2 - self.num_dims, -1 - self.num_dims).unbind(-1 - self.num_dims)
 
-    def to_corner(self, centre_field: Tensor) -> Tensor:
-        """Return the field itself: centre and corner are the same point."""
+    def to_edge(self, centre_field: Tensor, row: int, column: int) -> Tensor:
+        """Return the field itself: centre and edge are the same point."""
         return centre_field
 
-    def to_centre(self, corner_field: Tensor) -> Tensor:
-        """Return the field itself: centre and corner are the same point."""
-        return corner_field
+    def to_centre(self, edge_field: Tensor, row: int, column: int) -> Tensor:
+        """Return the field itself: centre and edge are the same point."""
+        return edge_field
 
-    def vector_to_centre(self, vector_bcxy: Tensor) -> Tensor:
+    def to_vertex(self, edge_field: Tensor, row: int, column: int) -> Tensor:
+        """Return the field itself: edge and vertex are the same point."""
+        return edge_field
+
+    def vertex_to_edge(self, vertex_field: Tensor, row: int, column: int) -> Tensor:
+        """Return the field itself: edge and vertex are the same point."""
+        return vertex_field
+
+    def vector_to_centre(self, vector: Tensor) -> Tensor:
         """Return the vector itself: it stands at the centres already."""
-        return vector_bcxy
+        return vector
 
-    def gradient_of_centre(self, centre_field: Tensor) -> tuple[Tensor, Tensor]:
-        """Return d/dx and d/dy of a scalar; shape (..., nx, ny) each."""
-        return self._gradient(centre_field)
+    def gradient_of_centre(self, centre_field: Tensor) -> tuple[Tensor, ...]:
+        """Return the derivative of a scalar along each axis; shape (..., nx, ny[, nz]) each."""
+        return self._all_derivatives(centre_field, self.derivatives).unbind(-1 - self.num_dims)
 
-    def gradient_of_corner(self, corner_field: Tensor) -> tuple[Tensor, Tensor]:
-        """Return d/dx and d/dy of a scalar; shape (..., nx, ny) each."""
-        return self._gradient(corner_field)
+    def gradient_of_edge(self, edge_field: Tensor, row: int, column: int) -> tuple[Tensor, ...]:
+        """Return the derivative of a scalar along each axis; shape (..., nx, ny[, nz]) each."""
+        return self._all_derivatives(edge_field, self.derivatives).unbind(-1 - self.num_dims)
 
-    def divergence(self, tau_xx: Tensor, tau_xy: Tensor, tau_yy: Tensor) -> Tensor:
+    def second_derivatives(self, velocity: Tensor, gradient: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], ...]:
+        """Return d2u_i/dx_k dx_l for k <= l; shapes as in `StaggeredOperators.second_derivatives`."""
+        rows = self._all_derivatives(velocity, self._second_derivatives)
+        return tuple(row.unbind(-1 - self.num_dims) for row in rows.unbind(-2 - self.num_dims))
+
+    @cached_property
+    def _second_derivatives(self) -> Tensor:
+        pairs = combinations_with_replacement(self.derivatives, 2)
+        return torch.stack([first * second for first, second in pairs])
+
+    def divergence(self, stress: Sequence[Tensor]) -> Tensor:
         """Return d(tau_ij)/dx_j.
 
         Parameters
         ----------
-        tau_xx, tau_xy, tau_yy : Tensor, shape (..., nx, ny) [m^2/s^2]
+        stress : sequence of d(d+1)/2 Tensors, shape (..., nx, ny[, nz]) [m^2/s^2]
 
         Returns
         -------
-        Tensor, shape (..., 2, nx, ny) [m/s^2]
+        Tensor, shape (..., d, nx, ny[, nz]) [m/s^2]
 
         Notes
         -----
         Each component sums to zero to round-off; minus the adjoint of `velocity_gradient`
         (tests/physics/test_stress_operators.py).
         """
-        xx, xy, yy = torch.fft.rfft2(torch.stack((tau_xx, tau_xy, tau_yy), -3)).unbind(-3)
-        return self._inverse(self.ddx * xx + self.ddy * xy, self.ddx * xy + self.ddy * yy)
+        component_axis = -1 - self.num_dims
+        parts = torch.fft.rfftn(torch.stack(tuple(stress), component_axis), dim=self.axes).unbind(component_axis)
+        force = [total([self.derivatives[axis] * parts[place] for axis, place in enumerate(row)]) for row in self.rows]
+        return torch.fft.irfftn(torch.stack(force, component_axis), s=self.shape, dim=self.axes)
+
+
+def _derivative_symbols(grid: Grid) -> list[Tensor]:
+    """Return i k along each axis, without the Nyquist mode."""
+    symbols = []
+    for axis, wavenumber in enumerate(grid.k):
+        below_nyquist = wavenumber.clone()
+        below_nyquist.select(axis, grid.shape[axis] // 2).fill_(0)
+        symbols.append(1j * below_nyquist)
+    return symbols
 
 
 StressOperators = StaggeredOperators | SpectralOperators

@@ -49,12 +49,10 @@ def integrating_factor_rk4(rhs: Rhs, half_decay: Tensor, y: Tensor, dt: float) -
     (tests/physics/test_spectral.py). Classical RK4 in the variable exp(-L t) y; see Canuto et al.,
     Spectral Methods: Fundamentals in Single Domains (2006), appendix D.
     """
-    k1 = rhs(y, 0)
     decayed = half_decay * y
-    k1 = half_decay * k1
-    k2 = rhs(torch.add(decayed, k1, alpha=dt / 2), 1)
+    total = half_decay * rhs(y, 0)  # and from here on in place: only on what was made here
+    k2 = rhs(torch.add(decayed, total, alpha=dt / 2), 1)
     k3 = rhs(torch.add(decayed, k2, alpha=dt / 2), 2)
-    k4 = rhs(half_decay * torch.add(decayed, k3, alpha=dt), 3)
-    middle = torch.add(k1, k2 + k3, alpha=2)
-    late = torch.add(decayed, middle, alpha=dt / 6)
-    return torch.add(half_decay * late, k4, alpha=dt / 6)
+    k4 = rhs(torch.add(decayed, k3, alpha=dt).mul_(half_decay), 3)
+    total.add_(k2, alpha=2).add_(k3, alpha=2)
+    return decayed.add_(total, alpha=dt / 6).mul_(half_decay).add_(k4, alpha=dt / 6)

@@ -1,10 +1,19 @@
 """What the sections of an experiment promise each other: found in milliseconds, before hours of simulation."""
 
-from hpcsurrogate.core.config import Augmentation, CnnModel, DnsSource, Experiment, Filter, FiniteVolumeHost
+from hpcsurrogate.core.config import (
+    Augmentation,
+    CnnModel,
+    DnsSource,
+    Experiment,
+    Filter,
+    FiniteVolumeHost,
+    UnseenCase,
+)
 from hpcsurrogate.core.errors import ConfigError
 from hpcsurrogate.physics.filter_widths import filter_widths
 
-STAGES_OF_ANY_DIMENSION = ("simulate", "prepare")
+CLOSURES_OF_THREE_DIMENSIONS = ("wale", "vreman")
+CLOSURES_OF_TWO_DIMENSIONS = ("leith",)
 
 
 def check_consistency(experiment: Experiment) -> None:
@@ -24,31 +33,40 @@ def check_consistency(experiment: Experiment) -> None:
         _check_realisations(experiment, experiment.simulate)
         _check_grids(experiment, experiment.simulate)
         _check_times(experiment, experiment.simulate)
+    for case in experiment.unseen:
+        _check_case(experiment, case)
 
 
-def require_two_dimensions(experiment: Experiment, stage: str) -> None:
-    """Check that a stage can take the experiment's number of dimensions.
-
-    Raises
-    ------
-    ConfigError    if the flow is three-dimensional and the stage needs a host solver, which is two-dimensional
-    """
-    if len(experiment.flow.domain) == 3 and stage not in STAGES_OF_ANY_DIMENSION:
+def _check_case(experiment: Experiment, case: UnseenCase) -> None:
+    """Every unseen case is an experiment that would stand by itself, but that its split is not used."""
+    theirs = experiment.of_case(case)
+    if not isinstance(theirs.simulate, DnsSource):
+        raise ConfigError(f"unseen: case {case.name}: the experiment has no DNS of its own: give the case `simulate`")
+    try:
+        _check_dimensions(theirs)
+        _check_grids(theirs, theirs.simulate)
+        _check_times(theirs, theirs.simulate)
+    except ConfigError as error:
+        raise ConfigError(f"unseen: case {case.name}: {error}") from None
+    if experiment.ranks > theirs.simulate.realisations * theirs.simulate.ranks_per_realisation:
         raise ConfigError(
-            f"flow.domain: three-dimensional, but the stage {stage} needs a host solver, and those are two-dimensional "
-            "so far; end with the stage prepare (run --until prepare)"
+            f"unseen: case {case.name}: {theirs.simulate.realisations} realisations for ranks: {experiment.ranks}; "
+            "every rank records one at least: add realisations"
         )
 
 
 def _check_dimensions(experiment: Experiment) -> None:
     num_dims = len(experiment.flow.domain)
-    source = experiment.simulate
-    if isinstance(source, DnsSource) and num_dims != 2:
-        raise ConfigError(
-            f"simulate.kind: dns is two-dimensional, but flow.domain has {num_dims} lengths; give two, or kind: well"
-        )
     grids = {"host.grid": experiment.host.grid}
+    if isinstance(experiment.simulate, DnsSource):
+        grids["simulate.grid"] = experiment.simulate.grid
+    foreign = CLOSURES_OF_THREE_DIMENSIONS if num_dims == 2 else CLOSURES_OF_TWO_DIMENSIONS
     for index, contender in enumerate(experiment.couple.contenders):
+        if contender.closure.kind in foreign:
+            raise ConfigError(
+                f"couple.contenders.{index}.closure.kind: {contender.closure.kind} is for {5 - num_dims} dimensions, "
+                f"flow.domain has {num_dims} lengths; leave it out"
+            )
         if contender.host is not None:
             grids[f"couple.contenders.{index}.host.grid"] = contender.host.grid
     for key, grid in grids.items():
@@ -104,10 +122,12 @@ def _check_cnn(experiment: Experiment, model: CnnModel) -> None:
             "leave one of them out"
         )
     patches = model.principal_components
-    if patches is not None and patches.components > 2 * patches.patch**2:
+    num_dims = len(experiment.flow.domain)
+    if patches is not None and patches.components > num_dims * patches.patch**num_dims:
+        points = " x ".join([str(patches.patch)] * num_dims)
         raise ConfigError(
             f"train.model.principal_components.components: {patches.components} is more than the "
-            f"{2 * patches.patch**2} velocity components in a patch of {patches.patch} x {patches.patch} points"
+            f"{num_dims * patches.patch**num_dims} velocity components in a patch of {points} points"
         )
 
 
@@ -120,10 +140,18 @@ def _check_augmentation(experiment: Experiment) -> None:
 
 
 def _check_realisations(experiment: Experiment, source: DnsSource) -> None:
-    if experiment.ranks > source.realisations:
+    share = source.ranks_per_realisation
+    if share > 1 and len(source.grid) == 2:
+        raise ConfigError(f"simulate.ranks_per_realisation: {share}, but only a three-dimensional field is shared")
+    if experiment.ranks % share:
         raise ConfigError(
-            f"ranks: {experiment.ranks} is more than simulate.realisations: {source.realisations}; "
-            "each rank simulates its own realisations, so lower ranks or add realisations"
+            f"ranks: {experiment.ranks} is no multiple of simulate.ranks_per_realisation: {share}; change one of them"
+        )
+    if experiment.ranks > share * source.realisations:
+        raise ConfigError(
+            f"ranks: {experiment.ranks} is more than simulate.realisations: {source.realisations}"
+            + (f" of {share} ranks each; " if share > 1 else "; ")
+            + "each rank simulates its own realisations, so lower ranks or add realisations"
         )
     split = experiment.prepare.split
     for part in ("train", "validation", "test"):
@@ -136,12 +164,16 @@ def _check_realisations(experiment: Experiment, source: DnsSource) -> None:
 
 
 def _check_grids(experiment: Experiment, source: DnsSource) -> None:
-    for axis in (0, 1):
-        if experiment.host.grid[axis] >= source.grid[axis]:
+    for coarse, fine in zip(experiment.host.grid, source.grid, strict=True):
+        if coarse >= fine:
             raise ConfigError(f"host.grid: {experiment.host.grid} is not coarser than simulate.grid: {source.grid}")
-    for index, size in enumerate(experiment.couple.ladder):
-        if size > source.grid[0]:
-            raise ConfigError(f"couple.ladder.{index}: {size} is finer than simulate.grid: {source.grid}")
+    ladders = {"couple.ladder": experiment.couple.ladder}
+    for number, contender in enumerate(experiment.couple.contenders):
+        ladders[f"couple.contenders.{number}.ladder"] = contender.ladder
+    for key, ladder in ladders.items():
+        for index, size in enumerate(ladder):
+            if size > source.grid[0]:
+                raise ConfigError(f"{key}.{index}: {size} is finer than simulate.grid: {source.grid}")
 
 
 def _check_times(experiment: Experiment, source: DnsSource) -> None:

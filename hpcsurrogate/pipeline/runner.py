@@ -14,7 +14,7 @@ from hpcsurrogate.core.yaml_loader import dump_experiment, load_experiment
 from hpcsurrogate.parallel.launch import run_alone, run_ranks
 from hpcsurrogate.parallel.world import World, get_world
 from hpcsurrogate.pipeline import records
-from hpcsurrogate.pipeline.consistency import check_consistency, require_two_dimensions
+from hpcsurrogate.pipeline.consistency import check_consistency
 from hpcsurrogate.pipeline.lock import run_lock
 from hpcsurrogate.pipeline.stages import STAGES, Stage, stage_index
 
@@ -46,7 +46,7 @@ def execute_stage(name: str, experiment: Experiment, world: World, locked: bool 
     Raises
     ------
     DataError      if the stage before is not done, or was done with another configuration
-    ConfigError    if another process works in the run directory, or the stage cannot take a three-dimensional flow
+    ConfigError    if another process works in the run directory
     HpcsurrogateError    whatever the stage itself raises; its record then says that it was interrupted
     """
     import torch  # here, so that a run with nothing to do answers at once
@@ -55,7 +55,6 @@ def execute_stage(name: str, experiment: Experiment, world: World, locked: bool 
     # program wait for each other far longer than they compute.
     torch.set_num_threads(experiment.threads_per_rank)
     position = stage_index(name)
-    require_two_dimensions(experiment, name)
     stage, paths = STAGES[position], RunPaths(experiment.run_dir)
     lock = nullcontext() if locked or world.rank else run_lock(paths)
     with lock:
@@ -102,8 +101,7 @@ def run_pipeline(
 
     Raises
     ------
-    ConfigError    if started under several ranks, if `start` comes after `until`, if a three-dimensional flow is to go
-                   further than prepare, or like `load_experiment`
+    ConfigError    if started under several ranks, if `start` comes after `until`, or like `load_experiment`
     DataError      if a stage before `start` is not up to date
     HpcsurrogateError    of the class whose exit code a failed stage gave
     """
@@ -116,7 +114,6 @@ def run_pipeline(
     last = stage_index(until) if until else len(STAGES) - 1
     if first > last:
         raise errors.ConfigError(f"--from {start} comes after --until {until}")
-    require_two_dimensions(experiment, STAGES[last].name)
     with nullcontext() if dry_run else run_lock(paths):
         _require_done(STAGES[:first], experiment, paths)
         if not dry_run:
@@ -137,21 +134,22 @@ def _do_or_skip(
     stage: Stage, reason: str | None, experiment: Experiment, paths: RunPaths, dry_run: bool, say: Callable[[str], None]
 ) -> None:
     if reason is None:
-        say(f"{stage.name:<9} up to date")
+        say(f"{stage.name:<10} up to date")
         return
-    ranks = f" on {experiment.ranks} ranks" if stage.on_ranks and experiment.ranks > 1 else ""
+    on_ranks = stage.on_ranks and experiment.ranks > 1 and not stage.is_idle(experiment)
+    ranks = f" on {experiment.ranks} ranks" if on_ranks else ""
     if dry_run:
-        say(f"{stage.name:<9} would run{ranks}: {reason}; {stage.summary}")
+        say(f"{stage.name:<10} would run{ranks}: {reason}; {stage.summary}")
         return
     log.info("%s%s: %s", stage.name, ranks, stage.summary)
     started = time.monotonic()
     _do_stage(stage, experiment, paths)
-    say(f"{stage.name:<9} done in {time.monotonic() - started:.1f} s{ranks}")
+    say(f"{stage.name:<10} done in {time.monotonic() - started:.1f} s{ranks}")
 
 
 def _do_stage(stage: Stage, experiment: Experiment, paths: RunPaths) -> None:
     """Do a stage here, in a fresh process, or on ranks; those read the resolved file, since the user may edit his."""
-    if not (stage.on_ranks or stage.fresh_process):
+    if stage.is_idle(experiment) or not (stage.on_ranks or stage.fresh_process):
         execute_stage(stage.name, experiment, World(), locked=True)
         return
     arguments = [stage.name, str(paths.config), "--locked"]

@@ -30,6 +30,7 @@ class Stage:
     fresh_process : bool     `run` starts it in a process of its own
     progress : tuple of str  properties of RunPaths from which an interrupted attempt goes on
     optional : tuple of str  outputs that it writes for some experiments only
+    idle_without : str       a section that may be empty; then there is next to nothing to do
     """
 
     name: str
@@ -41,6 +42,11 @@ class Stage:
     fresh_process: bool = False
     progress: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    idle_without: str | None = None
+
+    def is_idle(self, experiment: Experiment) -> bool:
+        """Whether the experiment gives it next to nothing to do."""
+        return self.idle_without is not None and not getattr(experiment, self.idle_without)
 
     def output_files(self, paths: RunPaths) -> list[Path]:
         """Return the files there are now under the stage's outputs, sorted; a missing file is simply not among them.
@@ -106,6 +112,12 @@ def _couple(experiment: Experiment, paths: RunPaths, world: World) -> None:
     run_couple(experiment, paths, world)
 
 
+def _generalise(experiment: Experiment, paths: RunPaths, world: World) -> None:
+    from hpcsurrogate.couple.unseen import run_generalise
+
+    run_generalise(experiment, paths, world)
+
+
 def _certify(experiment: Experiment, paths: RunPaths, world: World) -> None:
     from hpcsurrogate.export.certify import run_certify
 
@@ -164,6 +176,15 @@ STAGES: tuple[Stage, ...] = (
         ("couple",),
         ("coupling", "coupling_fields"),
         _couple,
+    ),
+    Stage(
+        "generalise",
+        "run all contenders on flows that training never saw",
+        ("unseen",),
+        ("unseen",),
+        _generalise,
+        on_ranks=True,
+        idle_without="unseen",
     ),
     Stage(
         "certify",

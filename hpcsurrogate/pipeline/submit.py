@@ -29,17 +29,15 @@ class Group:
     name : str            part of the job's name
     stages : tuple        names, in order
     on_ranks : bool       whether its stages run on the experiment's ranks
-    needs_host : bool     whether it needs a host solver, which there is in two dimensions only
     """
 
     name: str
     stages: tuple[str, ...]
     on_ranks: bool = True
-    needs_host: bool = True
 
 
 GROUPS = (
-    Group("data", ("simulate", "prepare"), needs_host=False),
+    Group("data", ("simulate", "prepare")),
     Group("train", ("train",)),
     Group("score", STAGE_NAMES[STAGE_NAMES.index("train") + 1 :], on_ranks=False),
 )
@@ -93,16 +91,11 @@ def submit_experiment(
 
 
 def missing_groups(experiment: Experiment, paths: RunPaths) -> list[Group]:
-    """The groups of stages that are not up to date, and all after them.
-
-    A three-dimensional flow has no groups beyond `data`.
-    """
-    num_dims = len(experiment.flow.domain)
-    groups = [group for group in GROUPS if num_dims == 2 or not group.needs_host]
-    for position, group in enumerate(groups):
+    """The groups of stages that are not up to date, and all after them."""
+    for position, group in enumerate(GROUPS):
         stages = (STAGES[STAGE_NAMES.index(name)] for name in group.stages)
         if any(records.why_stale(stage, experiment, paths) for stage in stages):
-            return groups[position:]
+            return list(GROUPS[position:])
     return []
 
 

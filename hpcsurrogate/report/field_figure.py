@@ -12,14 +12,17 @@ MAX_TIMES = 3
 BLOWN_UP_COLOR = "#d9d9d9"
 
 
-def field_figure(results: Results, domain: tuple[float, float]) -> Figure:
+def field_figure(results: Results, domain: tuple[float, ...]) -> Figure:
     """Draw vorticity [1/s] at up to three times, one colour scale for all; cells that are not finite are grey.
+
+    In three dimensions it is the magnitude in the middle plane of z.
 
     Parameters
     ----------
     results : Results
-    domain : tuple    Lx, Ly [m]
+    domain : tuple    Lx, Ly[, Lz] [m]
     """
+    in_plane = results.num_dims == 2
     columns = _columns(results)
     rows = _choose_times(results.fields["vorticity_times"])
     limit = float(np.percentile(np.abs(results.fields["vorticity_reference"]), 99.5))
@@ -31,7 +34,8 @@ def field_figure(results: Results, domain: tuple[float, float]) -> Figure:
             axes = panels[row, column]
             field = np.ma.masked_invalid(vorticity[time_index]).T
             image = axes.imshow(
-                field, origin="lower", cmap=_colormap(), vmin=-limit, vmax=limit, extent=(0, domain[0], 0, domain[1]),
+                field, origin="lower", cmap=_colormap(in_plane), vmin=-limit if in_plane else 0, vmax=limit,
+                extent=(0, domain[0], 0, domain[1]),
                 interpolation="nearest",
             )  # fmt: skip
             axes.grid(False)
@@ -41,7 +45,8 @@ def field_figure(results: Results, domain: tuple[float, float]) -> Figure:
             if row == 0:
                 axes.set_title(title)
         panels[row, 0].set_ylabel(f"t = {results.fields['vorticity_times'][time_index]:.3g} s")
-    figure.colorbar(image, ax=panels, label="vorticity [1/s]", shrink=0.7, aspect=28, extend="both", pad=0.015)
+    label, extend = ("vorticity [1/s]", "both") if in_plane else ("vorticity magnitude [1/s]", "max")
+    figure.colorbar(image, ax=panels, label=label, shrink=0.7, aspect=28, extend=extend, pad=0.015)
     return figure
 
 
@@ -62,5 +67,5 @@ def _choose_times(times: np.ndarray) -> list[int]:
     return [later[round(share * (len(later) - 1))] for share in np.linspace(0, 1, MAX_TIMES)]
 
 
-def _colormap() -> Colormap:
-    return matplotlib.colormaps["RdBu_r"].with_extremes(bad=BLOWN_UP_COLOR)
+def _colormap(has_sign: bool) -> Colormap:
+    return matplotlib.colormaps["RdBu_r" if has_sign else "magma"].with_extremes(bad=BLOWN_UP_COLOR)

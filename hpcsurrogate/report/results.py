@@ -1,7 +1,7 @@
 """What the report shows, read from the files of the stages before it, and nothing computed anew."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,14 @@ COUPLING_KEYS = (
 CONTENDER_KEYS = (
     "name", "role", "kind", "host", "grid", "constant", "decorrelation_time", "decorrelation_interval", "reached_end",
     "effective_grid", "cost_ms_per_step", "cost_ms_per_time_unit", "cost_ratio_step", "spectrum_log_error",
-    "energy_error", "enstrophy_error", "stable",
+    "energy_error", "enstrophy_error", "stable", "ladder_of", "rollout_error", "rollout_error_interval", "similarity",
+    "similarity_interval", "dissipation_error", "speed_up_over_classical",
 )  # fmt: skip
 SHARED_ARRAYS = ("times", "wavenumber", "spectrum_reference", "vorticity_times", "vorticity_reference")
-CONTENDER_ARRAYS = ("correlation", "energy", "enstrophy", "reference_energy", "reference_enstrophy", "spectrum")
+CONTENDER_ARRAYS = (
+    "correlation", "energy", "enstrophy", "reference_energy", "reference_enstrophy", "spectrum", "quantiles",
+    "reference_quantiles",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,15 +34,22 @@ class Results:
     Attributes
     ----------
     coupling : dict              couple.json
-    fields : dict of ndarray     couple.npz: series (t,), spectra (k,), vorticity (m, nx, ny)
+    fields : dict of ndarray     couple.npz: series (t,), spectra (k,), quantiles (2, q), vorticity (m, nx, ny)
     evaluation : dict            evaluate.json
     training : list of dict      metrics.jsonl, one per line
+    unseen : dict                case -> content of its couple.json; empty without unseen cases
     """
 
     coupling: dict[str, Any]
     fields: dict[str, np.ndarray]
     evaluation: dict[str, Any]
     training: list[dict[str, Any]]
+    unseen: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def num_dims(self) -> int:
+        """Dimensions of the flow."""
+        return len(self.contenders[self.bare]["grid"])
 
     @property
     def contenders(self) -> list[dict[str, Any]]:
@@ -67,15 +78,22 @@ class Results:
         return None if name is None else self.index(name)
 
     def drawing_order(self) -> list[int]:
-        """Contenders without the ladder: those of the verdict first, then the others by decorrelation time."""
+        """Contenders without the ladders: those of the verdict first, then the others by decorrelation time."""
         first = [index for index in (self.learned, self.best_classical, self.bare) if index is not None]
-        others = [i for i, contender in enumerate(self.contenders) if contender["role"] != "ladder" and i not in first]
+        others = [i for i, contender in enumerate(self.contenders) if not on_a_ladder(contender) and i not in first]
         return first + sorted(others, key=lambda i: -self.contenders[i]["decorrelation_time"])
 
-    def ladder(self) -> list[int]:
-        """The bare host on its grids, from coarse to fine."""
-        rungs = [i for i, contender in enumerate(self.contenders) if contender["role"] in ("bare", "ladder")]
+    def ladder(self, base: int | None = None) -> list[int]:
+        """A contender, the bare host if none is named, on all its grids, from coarse to fine."""
+        base = self.bare if base is None else base
+        name = self.contenders[base]["name"]
+        rungs = [base] + [i for i, contender in enumerate(self.contenders) if contender["ladder_of"] == name]
         return sorted(rungs, key=lambda i: self.contenders[i]["grid"][0])
+
+
+def on_a_ladder(contender: dict[str, Any]) -> bool:
+    """Whether a line is another one on a finer grid."""
+    return contender["ladder_of"] is not None
 
 
 def read_results(paths: RunPaths) -> Results:
@@ -95,7 +113,11 @@ def read_results(paths: RunPaths) -> Results:
     _require(fields, SHARED_ARRAYS, paths.coupling_fields, "")
     for number in range(len(coupling["contenders"])):
         _require(fields, tuple(f"{name}/{number}" for name in CONTENDER_ARRAYS), paths.coupling_fields, "")
-    return Results(coupling, fields, evaluation, _read_lines(paths.metrics))
+    unseen = read_json(paths.unseen)["cases"] if paths.unseen.is_file() else {}
+    for case, comparison in unseen.items():
+        for number, contender in enumerate(comparison["contenders"]):
+            _require(contender, CONTENDER_KEYS, paths.unseen, f"{case}.contenders[{number}].")
+    return Results(coupling, fields, evaluation, _read_lines(paths.metrics), unseen)
 
 
 def _require(content: Any, keys: tuple[str, ...], path: Path, where: str) -> None:

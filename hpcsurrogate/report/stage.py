@@ -8,6 +8,7 @@ from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.report.cost_figure import cost_figure
 from hpcsurrogate.report.curve_figures import series_figure, spectrum_figure, training_figure
+from hpcsurrogate.report.distribution_figure import distribution_figure
 from hpcsurrogate.report.field_figure import field_figure
 from hpcsurrogate.report.page import render_page
 from hpcsurrogate.report.results import read_results
@@ -20,7 +21,8 @@ def run_report(experiment: Experiment, paths: RunPaths) -> None:
     Raises
     ------
     ConfigError    if matplotlib is not installed
-    DataError      if couple.json, couple.npz, evaluate.json or metrics.jsonl is missing or damaged
+    DataError      if couple.json, couple.npz, evaluate.json or metrics.jsonl is missing or damaged, or unseen.json is
+                   damaged
 
     Notes
     -----
@@ -33,6 +35,7 @@ def run_report(experiment: Experiment, paths: RunPaths) -> None:
             "vorticity": field_figure(results, experiment.flow.domain),
             "series": series_figure(results),
             "spectra": spectrum_figure(results),
+            "distributions": distribution_figure(results),
             "training": training_figure(results),
         }
         images = {name: _png(figure) for name, figure in figures.items()}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from hpcsurrogate.report.results import Results
+from hpcsurrogate.report.results import Results, on_a_ladder
 
 MISSING = "–"
 
@@ -18,6 +18,10 @@ APRIORI_COLUMNS = (
     ("correlation_transfer", "energy transfer: correlation"),
     ("relative_error_transfer", "energy transfer: error"),
     ("backscatter_fraction", "backscatter"),
+    ("correlation_stress_transfer", "τ:S: correlation"),
+    ("relative_error_stress_transfer", "τ:S: error"),
+    ("stress_backscatter_fraction", "backscatter of τ:S"),
+    ("equivariance_error", "asymmetry"),
 )
 
 
@@ -26,18 +30,43 @@ def contender_table(results: Results) -> str:
     threshold = results.coupling["correlation_threshold"]
     header = (
         "contender", "host", "constant", f"time to correlation {threshold:g} [s]", "as good as bare grid",
-        "step [ms]", "step / bare", "per time unit [ms]", "spectrum error", "energy error", "enstrophy error", "stable",
+        "faster than the cheapest classical way", "step [ms]", "step / bare", "per time unit [ms]", "rollout error",
+        "similarity", "spectrum error", "energy error", "enstrophy error", "dissipation error", "stable",
     )  # fmt: skip
-    entered = [i for i, contender in enumerate(results.contenders) if contender["role"] != "ladder"]
+    entered = [i for i, contender in enumerate(results.contenders) if not on_a_ladder(contender)]
     ranked = sorted(entered, key=lambda i: -results.contenders[i]["decorrelation_time"])
     rows = [_contender_row(results, index) for index in ranked]
-    rungs = [index for index in results.ladder() if results.contenders[index]["role"] == "ladder"]
-    if rungs:
-        rows.append(
-            f'<tr class="part"><th colspan="{len(header)}">the same host without closure on finer grids</th></tr>'
-        )
-        rows += [_contender_row(results, index) for index in rungs]
+    for base in sorted(ranked, key=lambda index: index != results.bare):
+        rungs = [index for index in results.ladder(base) if index != base]
+        if rungs:
+            what = "the same host without closure" if base == results.bare else escape(results.contenders[base]["name"])
+            rows.append(f'<tr class="part"><th colspan="{len(header)}">{what} on finer grids</th></tr>')
+            rows += [_contender_row(results, index) for index in rungs]
     return _table(header, rows)
+
+
+def unseen_table(results: Results) -> str:
+    """Return similarity and time to decorrelation of every contender on every unseen case."""
+    names = list(dict.fromkeys(line["name"] for case in results.unseen.values() for line in case["contenders"]))
+    rows = []
+    for name in names:
+        cells = []
+        for case in results.unseen.values():
+            line = next((line for line in case["contenders"] if line["name"] == name), None)
+            cells.append(MISSING if line is None else _unseen_cell(line))
+        kind = "learned" if name == results.coupling["learned"] else ""
+        kind = "best" if name == results.coupling["best_classical"] else kind
+        rows.append(_row(name, cells, kind))
+    return _table(("contender", *results.unseen), rows)
+
+
+def _unseen_cell(line: dict[str, Any]) -> str:
+    if not line["stable"]:
+        return '<span class="bad">blew up</span>'
+    bound = "≥ " if line["reached_end"] else ""
+    low, high = line["decorrelation_interval"]
+    time = f"{bound}{number(line['decorrelation_time'])} s ({number(low)} to {number(high)})"
+    return f"{with_interval(line['similarity'], line['similarity_interval'])}<br><small>{time}</small>"
 
 
 def apriori_table(results: Results) -> str:
@@ -48,9 +77,15 @@ def apriori_table(results: Results) -> str:
         cells = [number(closure.get("constant"))] + [number(closure.get(key)) for key, _ in APRIORI_COLUMNS]
         kind = "learned" if closure["name"] == "learned" else ""
         rows.append(_row(closure["name"], cells, kind))
+    floor = results.evaluation.get("one_point_floor")
+    if floor is not None:
+        cells = [MISSING] + [number(floor.get(key)) for key, _ in APRIORI_COLUMNS]
+        rows.append(_row("best of all pointwise closures (estimated)", cells, ""))
     exact = results.evaluation.get("dns_backscatter_fraction")
     if exact is not None:
-        rows.append(_row("filtered DNS", [MISSING] * len(APRIORI_COLUMNS) + [number(exact)], ""))
+        of_dns = {"backscatter_fraction": exact}
+        of_dns["stress_backscatter_fraction"] = results.evaluation.get("dns_stress_backscatter_fraction")
+        rows.append(_row("filtered DNS", [MISSING] + [number(of_dns.get(key)) for key, _ in APRIORI_COLUMNS], ""))
     return _table(header, rows)
 
 
@@ -61,11 +96,18 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:#.{digits}g}".rstrip(".")
 
 
+def with_interval(value: float | None, interval: Sequence[float] | None) -> str:
+    """Return a number and its interval in brackets."""
+    return number(value) if interval is None else f"{number(value)} ({number(interval[0])} to {number(interval[1])})"
+
+
 def host_text(host: dict[str, Any]) -> str:
     """Return a host in a few words: kind, order or dealiasing."""
     words = [host["kind"].replace("_", " ")]
     if host.get("order") is not None:
         words.append(f"order {host['order']}")
+    if host.get("advection") == "upwind":
+        words.append("upwind")
     if host.get("dealias") is not None:
         words.append(host["dealias"].replace("_", " "))
     if host.get("hyperviscosity"):
@@ -79,18 +121,28 @@ def _contender_row(results: Results, index: int) -> str:
     bound = "≥ " if contender["reached_end"] else ""
     time = f"{bound}{number(contender['decorrelation_time'])}<br><small>({number(low)} to {number(high)})</small>"
     effective = contender["effective_grid"]
-    size = "{} × {}".format(*contender["grid"])
+    size = " × ".join(str(n) for n in contender["grid"])
+    error, similar = (
+        with_interval(contender[name], contender[f"{name}_interval"]).replace(" (", "<br><small>(") + "</small>"
+        if contender[name] is not None
+        else MISSING
+        for name in ("rollout_error", "similarity")
+    )
     cells = [
         f"{escape(host_text(contender['host']))}<br><small>{size}, dt {contender['host']['time_step']:.4g} s</small>",
         number(contender["constant"]),
         time,
         escape(contender.get("effective_grid_bound") or MISSING) if effective is None else f"{effective:.0f}",
+        number(contender["speed_up_over_classical"]),
         number(contender["cost_ms_per_step"]),
         number(contender["cost_ratio_step"]),
         number(contender["cost_ms_per_time_unit"]),
+        error,
+        similar,
         number(contender["spectrum_log_error"]),
         number(contender["energy_error"]),
         number(contender["enstrophy_error"]),
+        number(contender["dissipation_error"]),
         "yes" if contender["stable"] else '<span class="bad">blew up</span>',
     ]
     kind = "learned" if index == results.learned else "best" if index == results.best_classical else ""

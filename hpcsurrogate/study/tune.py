@@ -11,7 +11,7 @@ from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.core.provenance import digest, provenance
 from hpcsurrogate.core.yaml_loader import load_experiment
 from hpcsurrogate.parallel.world import get_world
-from hpcsurrogate.pipeline.consistency import check_consistency, require_two_dimensions
+from hpcsurrogate.pipeline.consistency import check_consistency
 from hpcsurrogate.pipeline.records import read_record, why_stale
 from hpcsurrogate.pipeline.runner import run_pipeline
 from hpcsurrogate.report.style import figure_style
@@ -110,7 +110,6 @@ def _require_tune(experiment: Experiment, trials: int | None) -> Tune:
     if trials is not None and trials < 1:
         raise ConfigError(f"--trials {trials}: give at least 1")
     check_consistency(experiment)
-    require_two_dimensions(experiment, "train")
     kinds = [contender.closure.kind for contender in experiment.couple.contenders]
     if tune.objective == "aposteriori" and kinds.count("learned") != 1:
         raise ConfigError("tune.objective: aposteriori needs one contender of kind learned in couple.contenders")

@@ -178,7 +178,10 @@ class UnrolledPhase:
 
     def _errors(self, closure: Closure | None, batch: Batch) -> Tensor:
         velocity = batch["velocity"].to(self._host.grid.dtype)
-        return snapshot_errors(self._host, velocity, self._steps_per_snapshot, closure)
+        settings = self._experiment.train.unrolled
+        return snapshot_errors(
+            self._host, velocity, self._steps_per_snapshot, closure, settings.back_propagation, settings.recompute
+        )
 
     def _loader(self, window: int, store: Store) -> WindowLoader:
         return WindowLoader(
@@ -208,7 +211,7 @@ def make_augmenter(experiment: Experiment, host: AnyHost) -> Augmenter | None:
     if settings.target == "commutator":
         exact_host = make_host(experiment.host, flow, torch.float64)
         fine_grid = Grid(tuple(2 * n for n in host.grid.shape), flow.domain)
-        at_rest = torch.zeros(1, 2, *fine_grid.shape, dtype=torch.float64)
+        at_rest = torch.zeros(1, fine_grid.num_dims, *fine_grid.shape, dtype=torch.float64)
         commutator = CoarseGraining(flow, fine_grid, exact_host, experiment.prepare.filter).commutator(at_rest)
         steady["commutator"] = commutator[0].movedim(0, -1).numpy()
     fields = ("velocity", settings.target)

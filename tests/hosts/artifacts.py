@@ -15,6 +15,9 @@ import random_artifacts
 
 HOST = FiniteVolumeHost(kind="finite_volume", grid=(16, 16), time_step=0.01)
 FLOW = Flow(viscosity=1e-3)
+HOST_3D = FiniteVolumeHost(kind="finite_volume", grid=(12, 10, 8), time_step=0.01)
+MODEL_3D = {"kind": "tensor_basis", "channels": 6}
+FLOW_3D = Flow(viscosity=1e-3, domain=(1.2, 1.5, 0.8))
 LARGEST_GRADIENT = 3.0  # [1/s] of the pointwise artifact
 
 
@@ -25,6 +28,16 @@ def write_grid(path: Path, dtype: torch.dtype = torch.float32) -> Path:
     """
     velocity = random_artifacts.random_velocity(HOST, dtype)
     random_artifacts.write_random_artifact(path, {"kind": "quadratic_stencil"}, HOST, FLOW, velocity)
+    return path
+
+
+def write_grid_3d(path: Path, dtype: torch.dtype = torch.float32) -> Path:
+    """Write an artifact of kind `grid`, a tensor_basis on 12 x 10 x 8 staggered cells of different sides, halo 3.
+
+    Its trained range is twice that of noise of 1 m/s.
+    """
+    velocity = random_artifacts.random_velocity(HOST_3D, dtype)
+    random_artifacts.write_random_artifact(path, MODEL_3D, HOST_3D, FLOW_3D, velocity)
     return path
 
 

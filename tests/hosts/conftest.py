@@ -66,6 +66,12 @@ def grid_artifact64(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def box_artifact(tmp_path_factory) -> Path:
+    """Kind grid, float32, three dimensions: velocity (b, 3, nx, ny, nz) on staggered cells, any sizes."""
+    return artifacts.write_grid_3d(tmp_path_factory.mktemp("box") / "model.pt")
+
+
+@pytest.fixture(scope="session")
 def pointwise_artifact(tmp_path_factory) -> Path:
     """Kind pointwise, float32, two dimensions: gradient (n, 4) and width (n,)."""
     return artifacts.write_pointwise_2d(tmp_path_factory.mktemp("pointwise") / "pointwise.pt")

@@ -18,7 +18,7 @@ class Answer(NamedTuple):
     """What a program said."""
 
     results: list[np.ndarray]
-    """One for each case up to the first that failed, as (2, nx, ny) or (n, components)."""
+    """One for each case up to the first that failed, as (d, nx, ny[, nz]) or (n, components)."""
     messages: list[str]
     """Lines of its standard error."""
     exit_code: int
@@ -65,7 +65,7 @@ class Language:
         return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
 
     def apply(self, model: Path, dtype: str, mode: str, cases: Sequence[tuple[np.ndarray, ...]]) -> Answer:
-        """Apply a model to cases, (velocity (2, nx, ny),) or (velocity_gradient (n, components), filter_width (n,))."""
+        """Apply a model to cases, (velocity (d, nx, ny[, nz]),) or (gradient (n, components), filter_width (n,))."""
         return self.finish(self.start(model, dtype, mode), dtype, cases)
 
     def finish(self, program: subprocess.Popen, dtype: str, cases: Sequence[tuple[np.ndarray, ...]]) -> Answer:
@@ -81,19 +81,19 @@ class Language:
         return Answer(results, errors.decode().splitlines(), program.returncode)
 
     def _bytes(self, case: tuple[np.ndarray, ...], dtype: str) -> bytes:
-        sizes = case[0].shape[-2:]
+        sizes = case[0].shape[1:] if len(case) == 1 else case[0].shape
         return np.array(sizes, np.int64).tobytes() + b"".join(self._in_memory(array.astype(dtype)) for array in case)
 
     def _in_memory(self, array: np.ndarray) -> bytes:
         """As the language keeps it: Fortran the component last, and the first axis fastest."""
         if self.name == "cpp":
             return array.tobytes()
-        return (np.moveaxis(array, 0, -1) if array.ndim == 3 else array).tobytes(order="F")
+        return (np.moveaxis(array, 0, -1) if array.ndim >= 3 else array).tobytes(order="F")
 
     def _from_memory(self, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         if self.name == "cpp":
             return values.reshape(shape)
-        if len(shape) == 3:
+        if len(shape) >= 3:
             return np.moveaxis(values.reshape((*shape[1:], shape[0]), order="F"), -1, 0)
         return values.reshape(shape, order="F")
 

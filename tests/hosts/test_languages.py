@@ -21,9 +21,9 @@ def language(request) -> Language:
     return Language.build(request.param)
 
 
-def velocities(*sizes: tuple[int, int]) -> list[tuple[np.ndarray]]:
+def velocities(*sizes: tuple[int, ...]) -> list[tuple[np.ndarray]]:
     generator = np.random.default_rng(5)
-    return [(generator.normal(size=(2, *size)),) for size in sizes]
+    return [(generator.normal(size=(len(size), *size)),) for size in sizes]
 
 
 def cells(number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -57,6 +57,19 @@ def test_a_field_gets_the_acceleration_that_python_gives(language, grid_artifact
     cases = velocities(*SIZES)
     answer = language.apply(grid_artifact, "float32", mode, cases)
     assert_as_in_python(answer, load_artifact(grid_artifact), cases, "float32")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("mode", ["box", "box-in-place"])
+def test_a_field_in_three_dimensions_gets_the_acceleration_that_python_gives(language, box_artifact, mode, dtype):
+    """Of different sizes along each axis, so that none can be taken for another, and with values to be counted."""
+    cases = velocities((12, 10, 8), (5, 7, 9), (8, 8, 8))
+    cases[0][0][1, 3, 4, 5], cases[1][0][2, 0, 6, 8] = np.nan, 60.0
+    artifact = load_artifact(box_artifact)
+    answer = language.apply(box_artifact, dtype, mode, cases)
+    assert_as_in_python(answer, artifact, cases, dtype)
+    _, calls, _, outside, not_finite, _ = answer.messages[-1].split()
+    assert calls == "3" and int(outside) > 0 and int(not_finite) == 5**3  # the network reaches two cells
 
 
 @pytest.mark.parametrize(

@@ -9,21 +9,38 @@ import math
 import pytest
 import torch
 
-from hpcsurrogate.core.config import Filter, FiniteVolumeHost, Flow, KolmogorovForcing, RingForcing, SpectralHost
+from hpcsurrogate.core.config import (
+    ConstantPowerForcing,
+    Filter,
+    FiniteVolumeHost,
+    Flow,
+    KolmogorovForcing,
+    RingForcing,
+    SpectralHost,
+)
 from hpcsurrogate.physics.coarse_graining import CoarseGraining
 from hpcsurrogate.physics.grid import Grid
-from hpcsurrogate.physics.hosts import make_host
-from hpcsurrogate.physics.spectral import SpectralSolver
+from hpcsurrogate.physics.hosts import make_host, make_spectral_solver
 from hpcsurrogate.physics.time_stepping import integrating_factor_rk4, runge_kutta_4
 
 TIME_STEP = 0.01
-NUM_STEPS = 300
+NUM_STEPS = {2: 300, 3: 100}  # by number of dimensions
 SQUARE = Flow(viscosity=2e-3, drag=0.1, forcing=KolmogorovForcing(kind="kolmogorov", wavenumber=4, amplitude=1.0))
 RECTANGLE = Flow(
     domain=(2 * math.pi, 3 * math.pi), viscosity=5e-3, drag=0.05, forcing=RingForcing(kind="ring", wavenumber=3)
 )
-# flow, fine grid, host grid; the second host grid divides the fine one along no axis.
-CASES = {"square": (SQUARE, (96, 96), (32, 32)), "rectangle": (RECTANGLE, (64, 72), (24, 28))}
+BOX = Flow(
+    domain=(2 * math.pi, 3 * math.pi, 5.0),
+    viscosity=5e-3,
+    drag=0.05,
+    forcing=ConstantPowerForcing(kind="constant_power", wavenumber=2, power=1.0),
+)
+# flow, fine grid, host grid; the last two host grids divide the fine ones along no axis.
+CASES = {
+    "square": (SQUARE, (96, 96), (32, 32)),
+    "rectangle": (RECTANGLE, (64, 72), (24, 28)),
+    "box": (BOX, (32, 36, 28), (14, 16, 12)),
+}
 
 
 class FineRun:
@@ -31,14 +48,15 @@ class FineRun:
 
     def __init__(self, case):
         self.flow, shape, self.host_grid = CASES[case]
-        self.solver = SpectralSolver(Grid(shape, self.flow.domain), self.flow)
-        start = self.solver.random_vorticity_hat(4, 1.0, torch.Generator().manual_seed(0))[None]
+        self.solver = make_spectral_solver(Grid(shape, self.flow.domain), self.flow)
+        self.num_steps = NUM_STEPS[len(shape)]
+        start = self.solver.random_state(4, 1.0, torch.Generator().manual_seed(0))[None]
         for _ in range(100):
             start = self.solver.step(start, TIME_STEP)
         self.start, self._stages = start, {}
 
     def stages(self, method):
-        """Velocities at the stages of every step (4, 2, Nx, Ny), and at the end (1, 2, Nx, Ny)."""
+        """Velocities at the stages of every step (4, d, Nx, Ny[, Nz]), and at the end (1, d, Nx, Ny[, Nz])."""
         if method not in self._stages:
             self._stages[method] = self._march(method)
         return self._stages[method]
@@ -46,7 +64,7 @@ class FineRun:
     def _march(self, method):
         decay = torch.exp(self.solver.linear * (TIME_STEP / 2))
         state, velocities = self.start, []
-        for _ in range(NUM_STEPS):
+        for _ in range(self.num_steps):
             seen = []
 
             def rhs(y, stage, seen=seen):
@@ -90,6 +108,8 @@ TOLERANCE = 2e-12
         ("rectangle", 4, "face_average"),
         ("rectangle", 6, "face_average"),
         ("rectangle", 2, "gaussian"),
+        ("box", 2, "face_average"),
+        ("box", 4, "gaussian"),
     ],
 )
 def test_finite_volume_host_reproduces_filtered_dns(fine_runs, case, order, kind):
@@ -102,7 +122,10 @@ def test_finite_volume_host_reproduces_filtered_dns(fine_runs, case, order, kind
     assert fed < TOLERANCE
 
 
-@pytest.mark.parametrize("case, kind", [("square", "sharp"), ("rectangle", "gaussian"), ("rectangle", "box")])
+@pytest.mark.parametrize(
+    "case, kind",
+    [("square", "sharp"), ("rectangle", "gaussian"), ("rectangle", "box"), ("box", "sharp"), ("box", "gaussian")],
+)
 def test_spectral_host_reproduces_filtered_dns(fine_runs, case, kind):
     # Both integrate viscosity and drag exactly, by the same factors, since the filter keeps to the modes of the host.
     run = fine_runs[case]

@@ -45,18 +45,18 @@ def results_and_truth(grid, operators, staggered):
     )
     velocity = torch.stack((f(*u_at), g(*v_at)))[None]
     ux, uy, vx, vy = operators.velocity_gradient(velocity)
-    force = operators.divergence(f(*centre), g(*corner), f(*centre) * g(*centre))
+    force = operators.divergence((f(*centre), g(*corner), f(*centre) * g(*centre)))
     fg_y = f_y(*v_at) * g(*v_at) + f(*v_at) * g_y(*v_at)
     at_centre = operators.vector_to_centre(velocity)
     centre_x, centre_y = operators.gradient_of_centre(f(*centre))
-    corner_x, corner_y = operators.gradient_of_corner(f(*corner))
+    corner_x, corner_y = operators.gradient_of_edge(f(*corner), 0, 1)
     return {
         "ux": (ux, f_x(*centre)),
         "uy": (uy, f_y(*corner)),
         "vx": (vx, g_x(*corner)),
         "vy": (vy, g_y(*centre)),
-        "to_corner": (operators.to_corner(f(*centre)), f(*corner)),
-        "to_centre": (operators.to_centre(f(*corner)), f(*centre)),
+        "to_edge": (operators.to_edge(f(*centre), 0, 1), f(*corner)),
+        "to_centre": (operators.to_centre(f(*corner), 0, 1), f(*centre)),
         "u_to_centre": (at_centre[:, 0], f(*centre)),
         "v_to_centre": (at_centre[:, 1], g(*centre)),
         "centre_x": (centre_x, f_x(*centre)),
@@ -105,7 +105,7 @@ def test_divergence_conserves_momentum_and_is_minus_the_adjoint_of_the_gradient(
     generator = torch.Generator().manual_seed(0)
     velocity = torch.randn(3, 2, *grid.shape, dtype=torch.float64, generator=generator)
     xx, xy, yy = torch.randn(3, 3, *grid.shape, dtype=torch.float64, generator=generator)
-    force = operators.divergence(xx, xy, yy)
+    force = operators.divergence((xx, xy, yy))
     assert force.sum((-2, -1)).abs().max() < ROUND_OFF
     ux, uy, vx, vy = operators.velocity_gradient(velocity)
     work = (velocity * force).sum((-3, -2, -1))
@@ -121,6 +121,6 @@ def test_methods_are_differentiable(make):
 
     def quadratic(velocity):
         ux, uy, vx, vy = operators.velocity_gradient(velocity)
-        return operators.divergence(ux * ux, operators.to_corner(ux) * vx, operators.to_centre(uy) * vy)
+        return operators.divergence((ux * ux, operators.to_edge(ux, 0, 1) * vx, operators.to_centre(uy, 0, 1) * vy))
 
     assert torch.autograd.gradcheck(quadratic, velocity.requires_grad_())

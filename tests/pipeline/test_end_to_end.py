@@ -12,13 +12,14 @@ import torch
 
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.core.yaml_loader import load_experiment
+from hpcsurrogate.data.catalogue import Catalogue
 from hpcsurrogate.data.check import check_directory
 from hpcsurrogate.embed.artifact import load_artifact
 from hpcsurrogate.models.build import load_weights
 from hpcsurrogate.pipeline.stages import STAGE_NAMES
 
 SHORTER = ("train.apriori.epochs=1", "train.unrolled.iterations=4", "train.unrolled.snapshots=[1]")
-FIGURES = ("cost", "series", "spectra", "training", "vorticity")
+FIGURES = ("cost", "distributions", "series", "spectra", "training", "vorticity")
 
 
 def relative_files(folder: Path) -> set[str]:
@@ -45,12 +46,17 @@ def test_every_stage_is_done_and_the_verdict_is_the_last_line(smoke):
 
 def test_run_directory_holds_what_the_architecture_page_says_and_no_more(smoke):
     shards = [f"realisation-{number:04d}-000000.hdf5" for number in range(4)]
+    case = "unseen/half-viscosity"
     expected = {
         "config.yaml", "run.lock", "weights.safetensors", "metrics.jsonl", "model.pt", "model.pt.sha256",
         "model.md", "parity.json", "certified.pt", "certified.pt.sha256", "certified.md",
         "evaluate.json", "verify.json", "couple.json", "couple.npz", "report.html", "prepared/statistics.json",
         *(f"{folder}/.progress/{name}.json" for folder in ("raw", "prepared") for name in shards),
         *(f"{folder}/{name}" for folder in ("raw", "prepared") for name in (*shards, "catalogue.json")),
+        *(f"{case}/raw/{name}" for name in (*shards[:2], "catalogue.json")),
+        *(f"{case}/raw/.progress/{name}.json" for name in shards[:2]),
+        *(f"{case}/{name}" for name in ("model.pt", "model.pt.sha256", "couple.json", "couple.npz")),
+        "unseen.json",
         *(f"figures/{name}.png" for name in FIGURES),
         *(f"stages/{name}.json" for name in STAGE_NAMES),
     }  # fmt: skip
@@ -63,6 +69,19 @@ def test_run_directory_holds_what_the_architecture_page_says_and_no_more(smoke):
     assert any(name.startswith("tensorboard/events.out.tfevents.") for name in found)
     assert check_directory(smoke.run_dir, deep=True) == []
     assert load_experiment(smoke.run_dir / "config.yaml") == load_experiment(smoke.config, [f"run_dir={smoke.run_dir}"])
+
+
+def test_unseen_cases_run_the_same_artifact_and_constants_on_another_flow(smoke):
+    folder = smoke.run_dir / "unseen" / "half-viscosity"
+    assert (folder / "model.pt").read_bytes() == (smoke.run_dir / "model.pt").read_bytes()
+    case = json.loads((smoke.run_dir / "unseen.json").read_text())["cases"]["half-viscosity"]
+    assert case == json.loads((folder / "couple.json").read_text())
+    named = {line["name"] for line in case["contenders"]}
+    assert named == {"no closure", "Smagorinsky", "fourth-order fluxes", "learned"}
+    assert case["num_starts"] == 2 and case["reference"]["duration"] == 0.8
+    # Another viscosity and other starts: other flows than those of training.
+    seen, unseen = (Catalogue.read(place / "raw") for place in (smoke.run_dir, folder))
+    assert [catalogue.entry(0).parameters["viscosity"] for catalogue in (seen, unseen)] == [5e-3, 2.5e-3]
 
 
 def test_both_ranks_took_part_and_training_went_down(smoke):

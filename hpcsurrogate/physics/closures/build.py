@@ -8,10 +8,14 @@ from hpcsurrogate.core.config import Closure
 from hpcsurrogate.core.errors import ConfigError
 from hpcsurrogate.physics.closures.damping import Hyperviscosity, NoClosure
 from hpcsurrogate.physics.closures.dynamic import DynamicSmagorinsky
+from hpcsurrogate.physics.closures.dynamic_momentum import DynamicSmagorinsky3D
 from hpcsurrogate.physics.closures.eddy_viscosity import Leith, Smagorinsky
-from hpcsurrogate.physics.closures.gradient import Gradient
+from hpcsurrogate.physics.closures.gradient import Gradient, Mixed
 from hpcsurrogate.physics.closures.stress_closure import mean_spacing
+from hpcsurrogate.physics.closures.wale_vreman import Vreman, Wale
 from hpcsurrogate.physics.hosts import AnyHost
+
+WITH_A_CONSTANT = {"smagorinsky": Smagorinsky, "leith": Leith, "wale": Wale, "vreman": Vreman, "mixed": Mixed}
 
 
 def make_classical(
@@ -23,33 +27,34 @@ def make_classical(
     ----------
     closure_config : Closure    any kind but `learned`
     host : AnyHost              gives the grid and the operators
-    constant : float, optional  for a constant that the section leaves as `tuned` [-]; hyperviscosity: [1/s]
+    constant : float, optional  for a constant that the section leaves as `tuned` [-]; hyperviscosity: its rate [1/s]
     delta : float, optional     filter width Delta [m]; the geometric mean of the host's spacings if not given
 
     Returns
     -------
-    Callable    closure(velocity_bcxy) -> acceleration_bcxy, (batch, 2, nx, ny), [m/s] -> [m/s^2]
+    Callable    closure(velocity) -> acceleration, (batch, d, nx, ny[, nz]), [m/s] -> [m/s^2]
 
     Raises
     ------
-    ConfigError    if a tuned constant has no value, a value is given where none is wanted, or the kind is `learned`
+    ConfigError    if a tuned constant has no value, a value is given where none is wanted, the kind is `learned`, or
+                   it is not for flows of so many dimensions
     """
     kind = closure_config.kind
     width = mean_spacing(host.grid) if delta is None else delta
-    if kind in ("smagorinsky", "leith"):
+    if kind in WITH_A_CONSTANT:
         value = _constant(kind, "constant", closure_config.constant, constant)
-        closure_class = Smagorinsky if kind == "smagorinsky" else Leith
-        return closure_class(host.operators, width, value)
+        return WITH_A_CONSTANT[kind](host.operators, width, value)
     if kind == "hyperviscosity":
-        return Hyperviscosity(host.grid, _constant(kind, "rate", closure_config.rate, constant), closure_config.power)
+        power = _constant(kind, "power", closure_config.power, None)
+        return Hyperviscosity(host.grid, _constant(kind, "rate", closure_config.rate, constant), int(power))
     if constant is not None:
         raise ConfigError(f"closure {kind}: it has no constant, but {constant:g} was given; leave it out")
     if kind == "none":
         return NoClosure()
     if kind == "dynamic_smagorinsky":
-        return DynamicSmagorinsky(host.operators, width)
+        return (DynamicSmagorinsky if host.grid.num_dims == 2 else DynamicSmagorinsky3D)(host.operators, width)
     if kind == "gradient":
-        return Gradient(host.operators, width, closure_config.order)
+        return Gradient(host.operators, width, closure_config.order, closure_config.regularised)
     raise ConfigError(f"closure {kind}: not a classical closure; load its artifact instead")
 
 

@@ -11,13 +11,13 @@ from hpcsurrogate.physics.grid import Grid
 class NoClosure:
     """Adds nothing: the baseline of every comparison."""
 
-    def __call__(self, velocity_bcxy: Tensor) -> Tensor:
-        """Return zeros, shape (batch, 2, nx, ny) [m/s^2]."""
-        return torch.zeros_like(velocity_bcxy)
+    def __call__(self, velocity: Tensor) -> Tensor:
+        """Return zeros, shape (batch, d, nx, ny[, nz]) [m/s^2]."""
+        return torch.zeros_like(velocity)
 
 
 class Hyperviscosity:
-    """Damps every Fourier mode of both components at the rate r (k / kmax)^(2p), kmax = pi / h, h the larger spacing.
+    """Damps every Fourier mode of all components at the rate r (k / kmax)^(2p), kmax = pi / h, h the largest spacing.
 
     Linear and translation-invariant, so it is the same operator on the collocated and the staggered layout,
     and keeps a divergence-free field divergence-free.
@@ -32,10 +32,19 @@ class Hyperviscosity:
     constant_power = 1
 
     def __init__(self, grid: Grid, rate: float, power: int) -> None:
-        self.shape = grid.shape
-        highest_wavenumber = math.pi / max(grid.spacing)
-        self.damping = -rate * (grid.k2 / highest_wavenumber**2) ** power
+        self.rate, self.power = rate, power
+        self.highest_wavenumber = math.pi / max(grid.spacing)
+        self.shape, self.axes = grid.shape, tuple(range(-grid.num_dims, 0))
+        self.damping = -self.damping_rates(grid)
 
-    def __call__(self, velocity_bcxy: Tensor) -> Tensor:
-        """Return the damping of each mode, shape (batch, 2, nx, ny) [m/s^2]."""
-        return torch.fft.irfft2(self.damping * torch.fft.rfft2(velocity_bcxy), s=self.shape)
+    def damping_rates(self, grid: Grid) -> Tensor:
+        """Return the rate of each mode, shape of the half-spectrum of the grid [1/s].
+
+        A host takes it into its linear term (`with_damping`), where it costs nothing.
+        """
+        return self.rate * (grid.k2 / self.highest_wavenumber**2) ** self.power
+
+    def __call__(self, velocity: Tensor) -> Tensor:
+        """Return the damping of each mode, shape (batch, d, nx, ny[, nz]) [m/s^2]."""
+        coefficients = torch.fft.rfftn(velocity, dim=self.axes)
+        return torch.fft.irfftn(self.damping * coefficients, s=self.shape, dim=self.axes)

@@ -7,9 +7,12 @@ from torch import Tensor
 from hpcsurrogate.physics.grid import Grid
 from hpcsurrogate.physics.stress_operators import StressOperators
 
+# du_i/dx_j row by row, where the operators put it: diagonal at centres, the others on their edges.
+VelocityGradient = tuple[Tensor, ...]
+
 
 class StressClosure:
-    """A closure given by its stress; children implement `stress`.
+    """A closure given by its stress, in two or three dimensions; children implement `stress`.
 
     Parameters
     ----------
@@ -25,24 +28,24 @@ class StressClosure:
         self.operators = operators
         self.delta = delta
 
-    def stress(self, velocity_bcxy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the modelled tau_xx at centres, tau_xy at corners, tau_yy at centres.
+    def stress(self, velocity: Tensor) -> tuple[Tensor, ...]:
+        """Return the modelled tau_xx, tau_xy[, tau_xz], tau_yy[, tau_yz, tau_zz].
 
         Parameters
         ----------
-        velocity_bcxy : Tensor, shape (batch, 2, nx, ny) [m/s]
+        velocity : Tensor, shape (batch, d, nx, ny[, nz]) [m/s]
 
         Returns
         -------
-        tuple of three Tensors, shape (batch, nx, ny) [m^2/s^2]
+        tuple of d(d+1)/2 Tensors, shape (batch, nx, ny[, nz]) [m^2/s^2]    diagonal at centres, others on their edges
         """
         raise NotImplementedError
 
-    def __call__(self, velocity_bcxy: Tensor) -> Tensor:
-        """Return -div(tau), shape (batch, 2, nx, ny) [m/s^2], at the velocity's points."""
-        return -self.operators.divergence(*self.stress(velocity_bcxy))
+    def __call__(self, velocity: Tensor) -> Tensor:
+        """Return -div(tau), shape (batch, d, nx, ny[, nz]) [m/s^2], at the velocity's points."""
+        return -self.operators.divergence(self.stress(velocity))
 
 
 def mean_spacing(grid: Grid) -> float:
-    """Return the geometric mean of the two spacings of a grid [m]."""
-    return math.sqrt(grid.spacing[0] * grid.spacing[1])
+    """Return the geometric mean of the spacings of a grid [m]."""
+    return math.prod(grid.spacing) ** (1 / grid.num_dims)

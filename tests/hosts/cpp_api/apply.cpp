@@ -1,9 +1,10 @@
 // apply_cpp MODEL float32|float64 MODE: cases from the standard input, results to the standard output.
 //
-// A case is two int64, then the arrays. Modes grid, grid-in-place and grid-ghosts: nx, ny, velocity (2, nx, ny); the
-// last one keeps them as solvers often do, the component running fastest, with a layer of ghost cells around. Mode
-// pointwise: n, number of gradient components, velocity gradient (n, components), filter width (n). To the standard
-// error go "opened", the failures, and at the end the counts.
+// A case is two or three int64, then the arrays. Modes grid, grid-in-place and grid-ghosts: nx, ny, velocity (2, nx, ny); the
+// last one keeps them as solvers often do, the component running fastest, with a layer of ghost cells around. Modes
+// box and box-in-place: nx, ny, nz, velocity (3, nx, ny, nz). Mode pointwise: n, number of gradient components, velocity
+// gradient (n, components), filter width (n). To the standard error go "opened", the failures, and at the end the
+// counts.
 #include <cstdint>
 #include <iostream>
 #include <string>
@@ -32,6 +33,15 @@ std::vector<Real> apply_grid(hpcsurrogate::Closure& closure, std::int64_t nx, st
     std::vector<Real> velocity = read<Real>(2 * nx * ny), acceleration(velocity.size());
     std::vector<Real>& result = in_place ? velocity : acceleration;
     closure.apply({velocity.data(), {1, 2, nx, ny}}, {result.data(), {1, 2, nx, ny}});
+    return result;
+}
+
+template <class Real>
+std::vector<Real> apply_box(hpcsurrogate::Closure& closure, std::int64_t nx, std::int64_t ny, bool in_place) {
+    const std::int64_t nz = read<std::int64_t>(1)[0];
+    std::vector<Real> velocity = read<Real>(3 * nx * ny * nz), acceleration(velocity.size());
+    std::vector<Real>& result = in_place ? velocity : acceleration;
+    closure.apply({velocity.data(), {1, 3, nx, ny, nz}}, {result.data(), {1, 3, nx, ny, nz}});
     return result;
 }
 
@@ -79,6 +89,8 @@ void apply_all(hpcsurrogate::Closure& closure, const std::string& mode) {
         try {
             if (mode == "pointwise")
                 write(apply_pointwise<Real>(closure, sizes[0], sizes[1]));
+            else if (mode.rfind("box", 0) == 0)
+                write(apply_box<Real>(closure, sizes[0], sizes[1], mode == "box-in-place"));
             else if (mode == "grid-ghosts")
                 write(apply_with_ghosts<Real>(closure, sizes[0], sizes[1]));
             else

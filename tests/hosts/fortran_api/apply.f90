@@ -1,7 +1,8 @@
 ! apply32|apply64 MODEL MODE: cases from the standard input, results to the standard output.
 !
-! A case is two integers of 8 bytes, then the arrays as Fortran keeps them. Modes grid, grid-in-place and grid-ghosts:
+! A case is two or three integers of 8 bytes, then the arrays as Fortran keeps them. Modes grid, grid-in-place and grid-ghosts:
 ! nx, ny, velocity(nx, ny, 2); the last one hands over the inner cells of arrays with a layer of ghost cells around.
+! Modes box and box-in-place: nx, ny, nz, velocity(nx, ny, nz, 3).
 ! Mode pointwise: n, number of gradient components, velocity_gradient(n, components), filter_width(n). To the standard
 ! error go 'opened', the failures, and at the end the counts.
 program apply
@@ -13,7 +14,7 @@ program apply
     type(closure_options) :: options
     type(closure_counts) :: counts
     character(1000) :: path, mode
-    integer(int64) :: sizes(2)
+    integer(int64) :: sizes(2), nz
     integer :: cases, results, status, ended
 
     call get_command_argument(1, path)
@@ -33,6 +34,9 @@ program apply
         select case (mode)
         case ('pointwise')
             call apply_pointwise(int(sizes(1)), int(sizes(2)))
+        case ('box', 'box-in-place')
+            read (cases) nz
+            call apply_box(int([sizes, nz]), mode == 'box-in-place')
         case ('grid-ghosts')
             call apply_with_ghosts(int(sizes(1)), int(sizes(2)))
         case default
@@ -60,6 +64,23 @@ contains
             call learned%apply(velocity, acceleration, status, counts)
         end if
         call report(acceleration)
+    end subroutine
+
+    subroutine apply_box(points, in_place)
+        integer, intent(in) :: points(3)
+        logical, intent(in) :: in_place
+        real(wp), allocatable :: velocity(:, :, :, :), acceleration(:, :, :, :)
+
+        allocate (velocity(points(1), points(2), points(3), 3))
+        read (cases) velocity
+        acceleration = velocity
+        if (in_place) then
+            call learned%apply(acceleration, status, counts)
+        else
+            call learned%apply(velocity, acceleration, status, counts)
+        end if
+        if (status == HPCS_OK) write (results) acceleration
+        if (status /= HPCS_OK) call report_failure()
     end subroutine
 
     subroutine apply_with_ghosts(nx, ny)

@@ -55,7 +55,7 @@ def test_only_open_constants_are_tuned(make_experiment):
     entries = {e.name: e for e in make_entries(make_experiment(couple={"contenders": contenders}), 0.1)}
     assert [entries[str(index)].is_tuned for index in range(4)] == [True, False, True, False]
     assert [entries[str(index)].constant for index in range(4)] == [None, 0.1, None, None]
-    assert not entries["0"].with_constant(0.2).is_tuned
+    assert not entries["0"].with_constants({"constant": 0.2}).is_tuned
 
 
 def test_a_contender_on_a_coarser_grid_is_refused(make_experiment):

@@ -9,7 +9,8 @@ import pytest
 from hpcsurrogate.core.atomic import sha256_file
 from hpcsurrogate.core.errors import ConfigError, DataError
 from hpcsurrogate.core.paths import RunPaths
-from hpcsurrogate.couple.stage import run_couple
+from hpcsurrogate.couple.plan import Plan
+from hpcsurrogate.couple.stage import compare, run_couple
 from hpcsurrogate.data.record import run_simulate
 from hpcsurrogate.parallel.world import World
 
@@ -138,14 +139,16 @@ def test_the_same_stage_twice_gives_the_same_scores(recorded, tmp_path, make_exp
 
 
 def test_a_run_that_blows_up_is_reported_as_such(recorded, tmp_path, make_experiment):
-    """Damping of 1000 / s with an explicit step of 0.05 s multiplies the highest modes by about 1e5 a step."""
-    wild = {"name": "wild", "closure": {"kind": "hyperviscosity", "rate": 1000.0, "power": 1}}
+    """An eddy viscosity of (30 Delta)^2 |S|, stepped explicitly, multiplies the highest modes many times a step."""
+    wild = {"name": "wild", "closure": {"kind": "smagorinsky", "constant": 30.0}}
     paths = beside(recorded, tmp_path)
     run_couple(make_experiment(couple={"contenders": (wild,)}), paths, World())
     bare, line = json.loads(paths.coupling.read_text())["contenders"]
     assert bare["role"] == "bare" and bare["name"] == "no closure", "the bare host is added if no contender is it"
     assert not line["stable"] and 0 < line["blow_up_time"] <= 1.0
     assert line["spectrum_log_error"] is None and line["energy_error"] is None
+    assert line["rollout_error"] is None and line["similarity"] is None and line["energy_budget"] is None
+    assert bare["similarity"] == 0.0
 
 
 def test_other_ranks_wait_and_write_nothing(tmp_path, make_experiment):
@@ -170,3 +173,49 @@ def test_what_cannot_be_compared_is_one_line(recorded, tmp_path, make_experiment
     with pytest.raises(error, match=message):
         run_couple(make_experiment(**changes), paths, World())
     assert not paths.coupling.exists() and not paths.coupling_fields.exists()
+
+
+def test_every_rung_of_a_contender_is_tuned_by_itself(recorded, tmp_path, make_experiment):
+    """Or its price of accuracy would flatter what is compared with it."""
+    contender = {"name": "Smagorinsky", "closure": {"kind": "smagorinsky"}, "ladder": (16, 24)}
+    paths = beside(recorded, tmp_path)
+    run_couple(make_experiment(couple={"contenders": (contender,)}), paths, World())
+    lines = {line["name"]: line for line in json.loads(paths.coupling.read_text())["contenders"]}
+    assert set(lines) == {"no closure", "Smagorinsky", "Smagorinsky, 24 x 24"}
+    base, rung = lines["Smagorinsky"], lines["Smagorinsky, 24 x 24"]
+    assert base["constants"] == {"constant": base["constant"]} and rung["constants"] == {"constant": rung["constant"]}
+    assert rung["constant"] != base["constant"] and rung["tuning"]["candidates"]
+    assert rung["ladder_of"] == "Smagorinsky" and rung["role"] == "classical"
+    assert rung["rollout_error"] < base["rollout_error"]
+    low, high = base["rollout_error_interval"]
+    assert low <= base["rollout_error"] <= high
+
+
+def test_runs_may_start_from_other_realisations_than_the_test_split(recorded, tmp_path, make_experiment):
+    """Without anything to tune no validation realisation is asked for: here there is none of that number."""
+    paths = beside(recorded, tmp_path)
+    experiment = make_experiment(prepare={"split": {"train": (5,), "validation": (6,), "test": (7,)}})
+    compare(Plan(experiment, paths, run_from=(0, 2)))
+    summary = json.loads(paths.coupling.read_text())
+    assert [start["realisation"] for start in summary["reference"]["starts"]] == [0, 0, 2, 2]
+
+
+def test_a_closure_of_another_file_is_a_contender_but_not_the_one_of_the_verdict(
+    recorded, tmp_path, make_experiment, export_damping
+):
+    """The experiment's own brakes hard, the other hardly: the verdict is about the former all the same."""
+    paths = beside(recorded, tmp_path)
+    other = tmp_path / "other.pt"
+    contenders = (
+        {"name": "other", "closure": {"kind": "learned", "artifact": str(other)}},
+        {"name": "own", "closure": {"kind": "learned"}},
+    )
+    experiment = make_experiment(couple={"contenders": contenders})
+    export_damping(paths.model, experiment, 3.0)
+    export_damping(other, experiment, 0.01)
+    run_couple(experiment, paths, World())
+    summary = json.loads(paths.coupling.read_text())
+    lines = {line["name"]: line for line in summary["contenders"]}
+    assert lines["other"]["decorrelation_time"] >= lines["own"]["decorrelation_time"]
+    assert lines["own"]["energy_error"] > 10 * lines["other"]["energy_error"]
+    assert summary["learned"] == "own" and summary["artifact"] == sha256_file(paths.model)

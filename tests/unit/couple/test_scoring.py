@@ -1,11 +1,14 @@
 """Scores of runs whose agreement is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from hpcsurrogate.couple.distances import bootstrap_interval
 from hpcsurrogate.couple.observation import Observation
-from hpcsurrogate.couple.scoring import bootstrap_interval, last_quarter, score_run
+from hpcsurrogate.couple.scoring import last_quarter, score_run
 
 TIMES = torch.arange(9, dtype=torch.float64) / 4
 
@@ -15,7 +18,17 @@ def make_observation(weights) -> Observation:
     x = 2 * torch.pi * torch.arange(8, dtype=torch.float64) / 8
     a, b = torch.cos(x)[:, None].expand(8, 8), torch.sin(x)[:, None].expand(8, 8)
     ones = torch.ones_like(weights)
-    return Observation(a + weights[..., None, None] * b, 2 * ones, 3 * ones, ones[..., None].expand(*weights.shape, 4))
+    vorticity = a + weights[..., None, None] * b
+    values = torch.linspace(0, 1, 16, dtype=torch.float64).expand(*weights.shape, 2, 16)
+    return Observation(
+        energy=2 * ones,
+        enstrophy=3 * ones,
+        spectrum=ones[..., None].expand(*weights.shape, 4),
+        quantiles=values,
+        rates=torch.zeros(*weights.shape, 4, dtype=torch.float64),
+        velocity=torch.stack((vorticity, vorticity), -3),
+        vorticity=vorticity,
+    )
 
 
 @pytest.fixture
@@ -38,7 +51,7 @@ def test_errors_are_relative_and_of_the_last_quarter(reference):
     run = make_observation(torch.zeros(9, 2, dtype=torch.float64))
     run.energy[6:] *= 1.5
     run.enstrophy[:6] *= 7  # before the last quarter: not counted
-    run = Observation(run.vorticity, run.energy, run.enstrophy, 10 * run.spectrum)
+    run = replace(run, spectrum=10 * run.spectrum)
     score = score_run(run, reference, TIMES, threshold=0.9)
     assert score.energy_error == pytest.approx(0.5)
     assert score.enstrophy_error == 0.0

@@ -12,6 +12,8 @@ def line(name, role, time, ratio=1.0, **changes):
     return {
         "name": name,
         "role": role,
+        "ladder_of": None,
+        "own_artifact": role == "learned",
         "grid": [64, 64],
         "host": {"kind": "finite_volume"},
         "constant": None,

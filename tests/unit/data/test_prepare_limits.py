@@ -15,7 +15,7 @@ from hpcsurrogate.data.statistics import Statistics
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.physics.coarse_graining import CoarseGraining
 from hpcsurrogate.physics.grid import Grid
-from hpcsurrogate.physics.hosts import make_host_points
+from hpcsurrogate.physics.hosts import make_host
 
 LENGTH = 2 * np.pi
 
@@ -60,7 +60,7 @@ def three_dimensional(make_experiment):
     return make
 
 
-def test_three_dimensional_data_get_velocity_stress_and_force(three_dimensional):
+def test_three_dimensional_data_get_all_fields(three_dimensional):
     experiment = three_dimensional()
     paths = RunPaths(experiment.run_dir)
     fields = [[solenoidal((16, 16, 12), 10 * realisation + index) for index in range(2)] for realisation in range(3)]
@@ -68,14 +68,16 @@ def test_three_dimensional_data_get_velocity_stress_and_force(three_dimensional)
     run_prepare(experiment, paths, World())
     statistics = Statistics.read(paths.statistics)
     assert {name: len(of.rms) for name, of in statistics.fields.items()} == {
-        "velocity": 3, "sgs_force": 3, "sgs_stress": 6
+        "velocity": 3, "commutator": 3, "sgs_force": 3, "sgs_stress": 6
     }  # fmt: skip
-    host = make_host_points(experiment.host, experiment.flow, dtype=torch.float64)
+    host = make_host(experiment.host, experiment.flow, dtype=torch.float64)
     fine_grid = Grid((16, 16, 12), experiment.flow.domain, dtype=torch.float64)
     graining = CoarseGraining(experiment.flow, fine_grid, host, experiment.prepare.filter)
     expected = graining.fields(torch.from_numpy(fields[1][1].astype(np.float32))[None])
     with Catalogue.read(paths.prepared).open(1) as prepared:
-        assert sorted(prepared.field_names) == sorted(expected) == ["sgs_force", "sgs_stress", "velocity"]
+        assert sorted(prepared.field_names) == sorted(expected) == [
+            "commutator", "sgs_force", "sgs_stress", "velocity"
+        ]  # fmt: skip
         for name, values in expected.items():
             np.testing.assert_array_equal(prepared.snapshot(name, 1), values[0].to(torch.float32).numpy())
 

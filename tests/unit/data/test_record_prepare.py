@@ -111,7 +111,7 @@ def test_more_realisations_are_added_to_those_there_are(simulated, count_calls):
     more = experiment.simulate.model_copy(update={"realisations": 4})
     calls = count_calls(record, "dns_snapshots")
     run_simulate(experiment.model_copy(update={"simulate": more}), paths, World())
-    assert [realisation for _, _, realisation, _ in calls] == [3]
+    assert [realisation for _, _, realisation, *_ in calls] == [3]
     after = arrays(paths.raw)
     assert_same_bytes(before, {key: after[key] for key in before})
     assert Catalogue.read(paths.raw).realisations == (0, 1, 2, 3)

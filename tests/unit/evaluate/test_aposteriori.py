@@ -2,11 +2,19 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from hpcsurrogate.core.errors import ShapeError
-from hpcsurrogate.evaluate.aposteriori import decorrelation_time, log_spectrum_error, vorticity_correlation
+from hpcsurrogate.evaluate.aposteriori import (
+    cumulative_distributions,
+    decorrelation_time,
+    log_spectrum_error,
+    relative_l2_error,
+    vorticity_correlation,
+    wasserstein_distance,
+)
 
 NAN = math.nan
 
@@ -71,3 +79,33 @@ def test_log_spectrum_error():
     assert math.isnan(log_spectrum_error(torch.full((3,), NAN), reference))
     with pytest.raises(ShapeError):
         log_spectrum_error(reference[:2], reference)
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 6), (2, 2, 8, 6), (2, 3, 4, 6, 8)])
+def test_relative_error_of_a_scaled_field_and_of_one_with_nothing_in_common(shape):
+    field = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    factors = torch.tensor([1.2, 0.5], dtype=torch.float64).view(-1, *[1] * (len(shape) - 1))
+    expected = torch.tensor([0.2, 0.5], dtype=torch.float64)
+    torch.testing.assert_close(relative_l2_error(factors * field, field), expected, rtol=1e-12, atol=0)
+    sine, cosine = (f(torch.arange(8) * 2 * math.pi / 8).expand(1, 4, 8) for f in (torch.sin, torch.cos))
+    assert relative_l2_error(sine, cosine).item() == pytest.approx(math.sqrt(2), rel=1e-6)
+    with pytest.raises(ShapeError):
+        relative_l2_error(field, field[:1])
+
+
+def test_vorticity_of_three_components_is_correlated_as_one_field():
+    """Two parts of equal strength, one reversed where it stands for a quarter of the energy: (3 - 1) / 4."""
+    vorticity = torch.ones(1, 3, 4, 4, 4, dtype=torch.float64)
+    vorticity[..., 1::2] = -1
+    vorticity[:, 0] = 0
+    other = vorticity.clone()
+    other[:, 1, :2] *= -1
+    assert vorticity_correlation(other, vorticity).item() == pytest.approx(0.5, abs=1e-12)
+
+
+def test_wasserstein_distance_of_a_moved_and_of_a_stretched_distribution():
+    """Moved by s: s. Uniform on [0, 1] stretched to [0, 2]: the mean of |2 x - x|, 1/2. Tolerance: the points."""
+    even = (np.arange(1000) + 0.5)[None] / 1000
+    for other, distance in ((even + 0.25, 0.25), (2 * even, 0.5), (even, 0.0)):
+        points, ours, truth = cumulative_distributions(other, even)
+        assert wasserstein_distance(points, ours, truth).item() == pytest.approx(distance, abs=3e-3)

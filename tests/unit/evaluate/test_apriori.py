@@ -11,11 +11,11 @@ from hpcsurrogate.core.errors import DataError, DivergedError
 from hpcsurrogate.evaluate.apriori import (
     ClosureScores,
     Samples,
-    deviatoric,
     energy_transfer,
     fit_constant,
     score_closures,
 )
+from hpcsurrogate.evaluate.cells import deviatoric, symmetric_pairs
 from hpcsurrogate.physics.closures import Gradient, Leith, NoClosure, Smagorinsky
 from hpcsurrogate.physics.hosts import make_host
 
@@ -60,9 +60,13 @@ def test_the_exact_closure_is_perfect_and_the_opposite_one_perfectly_wrong(host)
         assert none[f"correlation_{part}"] is None
         assert none[f"relative_error_{part}"] == 1
     assert wrong["correlation_stress"] is None and wrong["relative_error_stress"] is None
-    assert right["backscatter_fraction"] == backscatter
-    assert wrong["backscatter_fraction"] == pytest.approx(1 - backscatter, abs=1e-12)
-    assert 0 < backscatter < 1 and none["backscatter_fraction"] == 0
+    assert right["backscatter_fraction"] == backscatter.force
+    assert wrong["backscatter_fraction"] == pytest.approx(1 - backscatter.force, abs=1e-12)
+    assert (
+        right["stress_backscatter_fraction"] == backscatter.stress and right["relative_error_stress_transfer"] < 1e-12
+    )
+    assert right["equivariance_error"] < 1e-12 and none["equivariance_error"] is None
+    assert 0 < backscatter.force < 1 and none["backscatter_fraction"] == 0
     assert abs(right["correlation_sgs_force"]) < 0.3  # the other target is noise here
 
 
@@ -70,8 +74,8 @@ def test_a_gradient_part_of_the_force_does_not_count(host):
     # With a pressure p at the centres of cells, -grad p is a force without effect: the host projects it away.
     exact = Gradient(host.operators, DELTA, 2)
     pressure = torch.randn(2, *host.grid.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    push = -host.operators.divergence(pressure, torch.zeros_like(pressure), pressure)
-    scores = [ClosureScores("pushed", lambda u: exact(u) + push)]
+    push = -host.operators.divergence((pressure, torch.zeros_like(pressure), pressure))
+    scores = [ClosureScores("pushed", lambda u: exact(u) + push[: len(u)])]
     (pushed,), _ = score_closures(host, scores, samples_of(host, exact), "commutator")
     assert pushed["relative_error_force"] < 1e-12
 
@@ -82,8 +86,24 @@ def test_transfer_sums_to_the_work_and_only_the_deviatoric_stress_counts(host):
     transfer = energy_transfer(host, batch.velocity, batch.commutator).sum((1, 2))
     torch.testing.assert_close(transfer, work, rtol=1e-12, atol=1e-12)
     xx, xy, yy = batch.sgs_stress.unbind(1)
-    torch.testing.assert_close(deviatoric(xx + 3, xy, yy + 3), deviatoric(xx, xy, yy), rtol=0, atol=1e-12)
-    assert torch.equal(deviatoric(xx, xy, -xx), torch.stack((xx, xy), 1))
+    moved = torch.stack((xx + 3, xy, yy + 3), 1)
+    torch.testing.assert_close(deviatoric(moved, 2), deviatoric(batch.sgs_stress, 2), rtol=0, atol=1e-12)
+    assert torch.equal(deviatoric(torch.stack((xx, xy, -xx), 1), 2), torch.stack((xx, math.sqrt(2) * xy, -xx), 1))
+
+
+def test_products_of_stresses_are_those_of_the_tensors():
+    """A rotation leaves tr(A B) as it is, and with it every score: tolerance, round-off of float64."""
+    generator = torch.Generator().manual_seed(0)
+    a, b, turn = (torch.randn(3, 3, dtype=torch.float64, generator=generator) for _ in range(3))
+    a, b, (turn, _) = a + a.T, b + b.T, torch.linalg.qr(turn)
+
+    def product(a, b):
+        parts = [torch.stack([m[i, j] for i, j in symmetric_pairs(3)])[None] for m in (a, b)]
+        return (deviatoric(parts[0], 3) * deviatoric(parts[1], 3)).sum()
+
+    expected = torch.trace(a @ b) - torch.trace(a) * torch.trace(b) / 3
+    torch.testing.assert_close(product(a, b), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(product(turn @ a @ turn.T, turn @ b @ turn.T), expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", [Smagorinsky, Leith])

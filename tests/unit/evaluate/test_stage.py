@@ -62,7 +62,7 @@ def paths(tmp_path, experiment):
 
 def learn_gradient_model(experiment, paths):
     """A `load_weights` whose trained network happens to be the gradient model: its scores are then known."""
-    closure = make_classical(stage.BASELINES["gradient 2"], make_host(experiment.host, experiment.flow))
+    closure = make_classical(stage.BASELINES[2]["gradient 2"], make_host(experiment.host, experiment.flow))
     return lambda velocity: closure(velocity)
 
 
@@ -72,15 +72,17 @@ def test_evaluate_writes_the_scores_of_all_closures(experiment, paths, monkeypat
     content = json.loads(paths.evaluation.read_text())
     assert content["target"] == "commutator"
     assert content["num_snapshots"] == 2 * NUM_SNAPSHOTS
-    assert 0 < content["dns_backscatter_fraction"] < 1
+    assert 0 < content["dns_backscatter_fraction"] < 1 and 0 < content["dns_stress_backscatter_fraction"] < 1
+    floor = content["one_point_floor"]
+    assert str(floor["bins_per_invariant"]) in floor["validation_errors"] and 0 < floor["relative_error_stress"] < 1
     scores = {entry["name"]: entry for entry in content["closures"]}
-    assert set(scores) == {"learned", *stage.BASELINES}
+    assert set(scores) == {"learned", *stage.BASELINES[2]}
     forces = [name for name in scores["learned"] if "stress" not in name and name != "name"]
     assert [scores["learned"][name] for name in forces] == [scores["gradient 2"][name] for name in forces]
     assert scores["learned"]["correlation_stress"] is None
     assert scores["none"]["relative_error_force"] == 1 and scores["none"]["correlation_force"] is None
     # The box filter's stress of a smooth field is the gradient model's, but for terms of relative order (k Delta)^2.
-    assert scores["gradient 2"]["correlation_stress"] > 0.9
+    assert scores["gradient 2"]["correlation_stress"] > 0.85
     assert scores["gradient 2"]["correlation_sgs_force"] > 0.8
     # Random phases have no cascade: an eddy viscosity has little to tell about them, and its best fit does not harm.
     assert scores["smagorinsky"]["constant"] >= 0

@@ -111,11 +111,11 @@ def test_both_forms_of_a_network_are_written_and_are_one_closure(export_tensor_b
     export_tensor_basis(dtype)
     whole, cells = load_artifact(paths.model), load_artifact(paths.pointwise)
     velocity, spacing = whole.golden_inputs[0], whole.metadata.host.grid_spacing
-    gradient = gradient_in_cells(velocity, *spacing, True)[0].flatten(1).T.contiguous()
+    gradient = gradient_in_cells(velocity, list(spacing), True)[0].flatten(1).T.contiguous()
     width = torch.full((len(gradient),), cells.metadata.filter.width, dtype=velocity.dtype)
     stress = cells(gradient, width).T.reshape(1, 3, *velocity.shape[-2:])
     expected = whole(velocity)
-    force = force_of_cells(stress, *spacing, True)
+    force = force_of_cells(stress, list(spacing), True)
     torch.testing.assert_close(force, expected, rtol=0, atol=most * expected.abs().max().item())
 
 
@@ -133,7 +133,7 @@ def test_its_golden_cells_are_cells_of_the_training_data(pointwise_run, paths):
     artifact = load_artifact(paths.pointwise)
     with Catalogue.read(paths.prepared).open(0) as recorded:
         velocity = torch.from_numpy(recorded.snapshot("velocity", -1)).double()[None]
-    gradient = gradient_in_cells(velocity, *artifact.metadata.host.grid_spacing, True)[0].flatten(1).T
+    gradient = gradient_in_cells(velocity, list(artifact.metadata.host.grid_spacing), True)[0].flatten(1).T
     distances = torch.cdist(artifact.golden_inputs[0].double(), gradient)
     assert distances.min(1).values.max() < 1e-5
     assert artifact.guarded(*artifact.golden_inputs)[1] == (0, 0, 0)

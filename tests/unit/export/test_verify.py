@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from hpcsurrogate.core.atomic import read_json, sha256_file
 from hpcsurrogate.core.errors import DataError, ModelRefusedError
 from hpcsurrogate.embed.artifact import load_artifact, manifest_path
-from hpcsurrogate.export.script import artifact_bytes, write_artifact
+from hpcsurrogate.export.grid_closure import GridClosure
+from hpcsurrogate.export.script import artifact_bytes, script_module, write_artifact
 from hpcsurrogate.export.stage import run_export, run_verify, verify_artifact
 
 
@@ -59,6 +61,27 @@ def test_false_certificate_is_refused(exported, trained, change, reason):
     write_artifact(exported, content)
     with pytest.raises(ModelRefusedError, match=reason):
         verify_artifact(exported)
+
+
+class InverseOfTheFlow(nn.Module):
+    """Fails in a uniform flow, whose values make a matrix without an inverse."""
+
+    def forward(self, velocity: Tensor) -> Tensor:
+        return velocity * torch.linalg.inv(velocity[0, 0, :2, :2]).sum()
+
+
+def test_a_network_that_fails_on_other_inputs_than_the_golden_ones_is_refused_in_one_line(exported):
+    artifact = load_artifact(exported)
+    metadata = artifact.metadata.model_copy(update={"halo": None})
+    closure = script_module(
+        GridClosure(InverseOfTheFlow(), metadata.fallback, metadata.validity, "staggered", metadata.host.grid_spacing)
+    )
+    golden = artifact.golden_inputs[0]
+    write_artifact(exported, artifact_bytes(closure, metadata, [golden], closure(golden)))
+    load_artifact(exported)
+    with pytest.raises(ModelRefusedError, match="torch cannot run it") as refused:
+        verify_artifact(exported)
+    assert "\n" not in str(refused.value)
 
 
 def test_loader_without_checksum_would_not_pass(exported, monkeypatch):

@@ -83,8 +83,32 @@ def test_the_tensor_basis_takes_layout_and_spacing_of_the_host():
     flow = Flow(viscosity=0.01, domain=(2.0, 4.0))
     for host, staggered in ((STAGGERED, True), (SPECTRAL, False)):
         module = build_model(TENSORS.model_copy(update={"hidden_layers": 3}), host, flow, None)
-        assert (module.spacing_x, module.spacing_y, module.staggered) == (0.125, 0.25, staggered)
+        assert (module.spacing, module.staggered) == ([0.125, 0.25], staggered)
         assert [tuple(layer.weight.shape) for layer in module.stress.layers] == [(4, 2), (4, 4), (4, 4), (2, 4)]
+
+
+BOX = Flow(viscosity=0.01, domain=(2.0, 4.0, 1.0))
+IN_3D = {"grid": (8, 16, 8)}
+
+
+@pytest.mark.parametrize("host", [STAGGERED, SPECTRAL])
+@pytest.mark.parametrize("model", [TENSORS, CNN, CNN.model_copy(update={"scalars": ("reynolds_number",)})])
+def test_networks_of_a_host_in_three_dimensions(model, host):
+    module = build_model(model, host.model_copy(update=IN_3D), BOX, SCALES)
+    velocity = torch.randn(2, 3, 8, 16, 8, generator=torch.Generator().manual_seed(0))
+    output = module(velocity)
+    assert output.shape == velocity.shape and output.abs().max() > 0
+    # Momentum: in float32 a sum over 1024 values leaves some 1e-6 of the largest.
+    assert output.mean((2, 3, 4)).abs().max() < 1e-5 * output.abs().max()
+
+
+def test_networks_of_two_dimensions_are_refused_on_a_host_of_three():
+    host = STAGGERED.model_copy(update=IN_3D)
+    with pytest.raises(ConfigError, match="quadratic_stencil is of two dimensions.*take tensor_basis"):
+        build_model(STENCIL, host, BOX, SCALES)
+    patches = CnnModel(kind="cnn", principal_components={"patch": 3, "components": 4})
+    with pytest.raises(ConfigError, match="train.model.principal_components: patches are of two dimensions"):
+        build_model(patches, host, BOX, SCALES)
 
 
 def test_scales_of_the_training_data_enter_the_cnn():

@@ -2,8 +2,7 @@ import pytest
 
 from hpcsurrogate.core.errors import ConfigError
 from hpcsurrogate.core.yaml_loader import load_experiment
-from hpcsurrogate.pipeline.consistency import check_consistency, require_two_dimensions
-from hpcsurrogate.pipeline.stages import STAGE_NAMES
+from hpcsurrogate.pipeline.consistency import check_consistency
 
 CNN = "train.model={{kind: cnn, {}}}".format
 FORCING = "flow.forcing={kind: kolmogorov}"
@@ -12,6 +11,10 @@ THREE_DIMENSIONS = [
     "flow.domain=[1.0, 1.0, 2.0]",
     "host.grid=[16, 16, 32]",
     "simulate={kind: well, files: [data.hdf5]}",
+]
+THREE_DIMENSIONAL_DNS = [
+    *THREE_DIMENSIONS[:2],
+    "simulate={kind: dns, grid: [64, 64, 64], realisations: 3, duration: 2.0, snapshot_interval: 0.1}",
 ]
 
 
@@ -34,7 +37,26 @@ def test_a_good_experiment_passes(experiment):
         (["host.time_step=0.03"], "does not divide simulate.snapshot_interval"),
         (["host.time_step=0.2"], "does not divide simulate.snapshot_interval"),
         (["host={kind: spectral, grid: [16, 16], time_step: 0.05}"], "face_average is for a finite_volume host"),
-        (["flow.domain=[1.0, 1.0, 2.0]"], "simulate.kind: dns is two-dimensional, but flow.domain has 3 lengths"),
+        ([*THREE_DIMENSIONS[:2]], "simulate.grid: [64, 64] has 2 axes, but flow.domain has 3 lengths"),
+        ([*THREE_DIMENSIONAL_DNS, "host.grid=[16, 16, 64]"], "is not coarser than simulate.grid"),
+        (["couple.contenders=[{name: a, closure: {kind: wale}}]"], "closure.kind: wale is for 3 dimensions"),
+        (
+            [*THREE_DIMENSIONAL_DNS, "couple.contenders=[{name: a, closure: {kind: leith}}]"],
+            "couple.contenders.0.closure.kind: leith is for 2 dimensions",
+        ),
+        (
+            ["couple.contenders=[{name: a, closure: {kind: none}, ladder: [32, 96]}]"],
+            "couple.contenders.0.ladder.1: 96 is finer than",
+        ),
+        (["simulate.ranks_per_realisation=2"], "only a three-dimensional field is shared"),
+        (
+            [*THREE_DIMENSIONAL_DNS, "simulate.ranks_per_realisation=2", "ranks=1"],
+            "ranks: 1 is no multiple of simulate.ranks_per_realisation: 2",
+        ),
+        (
+            [*THREE_DIMENSIONAL_DNS, "simulate.ranks_per_realisation=2", "ranks=8", "train.engine=horovod"],
+            "ranks: 8 is more than simulate.realisations: 3 of 2 ranks each",
+        ),
         (["host.grid=[16, 16, 16]"], "host.grid: [16, 16, 16] has 3 axes, but flow.domain has 2 lengths"),
         (THREE_DIMENSIONS[:1] + THREE_DIMENSIONS[2:], "host.grid: [16, 16] has 2 axes, but flow.domain has 3 lengths"),
         (
@@ -95,6 +117,8 @@ def test_time_steps_that_divide_up_to_round_off_pass(experiment_file):
     "overrides",
     [
         THREE_DIMENSIONS,
+        THREE_DIMENSIONAL_DNS,
+        [*THREE_DIMENSIONAL_DNS, "simulate.ranks_per_realisation=2", "ranks=4", "train.engine=horovod"],
         [BOX_FILTERS],
         [BOX_FILTERS, CNN("scalars: [filter_width], principal_components: {patch: 3, components: 18}")],
         ["train.apriori.augmentation.galilean=0.5", "train.apriori.target=sgs_force"],
@@ -102,14 +126,3 @@ def test_time_steps_that_divide_up_to_round_off_pass(experiment_file):
 )
 def test_sections_that_fit_together(experiment_file, overrides):
     check_consistency(load_experiment(experiment_file, overrides))
-
-
-def test_three_dimensions_end_at_prepare(experiment, experiment_file):
-    deep = load_experiment(experiment_file, THREE_DIMENSIONS)
-    for stage in STAGE_NAMES:
-        require_two_dimensions(experiment, stage)
-        if stage in ("simulate", "prepare"):
-            require_two_dimensions(deep, stage)
-        else:
-            with pytest.raises(ConfigError, match=f"flow.domain: three-dimensional, but the stage {stage} needs"):
-                require_two_dimensions(deep, stage)

@@ -28,7 +28,7 @@ def test_second_run_does_nothing(small, experiment_file, paths):
     assert said[-2:] == [f"report: {paths.report}", "It helped: yes."]
     done, said = run(small, experiment_file)
     assert done == []
-    assert said[:3] == ["simulate  up to date", "train     up to date", "couple    up to date"]
+    assert said[:3] == ["simulate   up to date", "train      up to date", "couple     up to date"]
 
 
 @pytest.mark.parametrize(
@@ -230,17 +230,3 @@ def test_ranks_that_were_never_launched_are_not_taken_for_done(small, experiment
     with pytest.raises(errors.RankLostError, match="simulate: exit code 0, but its ranks never ran to the end"):
         run(small, experiment_file, ["ranks=2", "train.engine=horovod"], start=start)
     assert small.done == []
-
-
-def test_three_dimensions_go_no_further_than_they_can(small, experiment_file, paths):
-    deep = [
-        "flow.domain=[1.0, 1.0, 2.0]",
-        "host.grid=[16, 16, 32]",
-        "simulate={kind: well, files: [data.hdf5]}",
-    ]
-    with pytest.raises(errors.ConfigError, match="three-dimensional, but the stage couple needs a host solver"):
-        run(small, experiment_file, deep)
-    assert not paths.run_dir.exists()
-    assert run(small, experiment_file, deep, until="simulate")[0] == ["simulate"]
-    with pytest.raises(errors.ConfigError, match="three-dimensional, but the stage train needs a host solver"):
-        execute_stage("train", load_experiment(experiment_file, deep), World())

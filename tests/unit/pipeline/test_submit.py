@@ -107,11 +107,6 @@ def test_a_damaged_output_is_missing_with_all_that_follow(experiment, paths):
     assert [group.name for group in missing_groups(experiment, paths)] == ["train", "score"]
 
 
-def test_three_dimensions_end_with_the_data(experiment_file, paths):
-    overrides = ("flow.domain=[1.0, 1.0, 1.0]",)
-    assert [group.name for group in missing_groups(load_experiment(experiment_file, overrides), paths)] == ["data"]
-
-
 def test_the_dry_run_prints_the_scripts_and_writes_nothing(experiment_file, paths, slurm, lines):
     submit_experiment(experiment_file, (), dry_run=True, say=lines.append)
     assert [line.splitlines()[0] for line in lines] == [

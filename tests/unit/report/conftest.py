@@ -22,6 +22,7 @@ LINES = (
     ("order 4 + hyperviscosity", "classical", 4, NX, 1.54, 60.0, 8.0, True),
     ("order 6 + hyperviscosity", "classical", 6, NX, 2.43, 66.0, 4.0, True),
     ("learned", "learned", 2, NX, 3.31, 362.0, None, True),
+    ("order 6 + hyperviscosity, 96 x 96", "classical", 6, 96, 3.1, 190.0, 4.0, True),
     ("no closure, 96 x 96", "ladder", 2, 96, 0.78, 63.0, None, True),
     ("no closure, 128 x 128", "ladder", 2, 128, 1.43, 123.0, None, True),
     ("no closure, 256 x 256", "ladder", 2, 256, 3.59, 840.0, None, True),
@@ -55,7 +56,12 @@ def make_contender(line) -> dict:
         "effective_grid_bound": "< 32" if time < 0.32 else None,
         "cost_ms_per_step": cost / 80, "cost_ms_per_time_unit": cost, "cost_ratio_step": cost / 31,
         "spectrum_log_error": 0.1 / time if stable else None, "energy_error": 0.02 if stable else None,
-        "enstrophy_error": 0.05 if stable else None, "stable": stable,
+        "enstrophy_error": 0.05 if stable else None, "stable": stable, "dissipation_error": -0.03 if stable else None,
+        "ladder_of": None if grid == NX else "no closure" if role == "ladder" else name.split(",")[0],
+        "rollout_error": 0.3 / (1 + time) if stable else None,
+        "rollout_error_interval": [0.25 / (1 + time), 0.35 / (1 + time)] if stable else None,
+        "similarity": time / 4 if stable else None, "similarity_interval": [time / 5, time / 3] if stable else None,
+        "speed_up_over_classical": 0.2 * time if stable and time < 2 else None,
     }  # fmt: skip
 
 
@@ -87,7 +93,7 @@ def make_fields() -> dict[str, np.ndarray]:
         "times": TIMES, "wavenumber": wavenumber, "spectrum_reference": reference,
         "vorticity_times": np.array(VORTICITY_TIMES), "vorticity_reference": truth,
     }  # fmt: skip
-    for index, (_, role, _, _, time, _, _, stable) in enumerate(LINES):
+    for index, (_, _, _, grid, time, _, _, stable) in enumerate(LINES):
         drift = 0.3 / time
         growth = np.where(TIMES > 1.5, np.nan, 1.0) if not stable else 1.0
         fields[f"correlation/{index}"] = np.nan_to_num(np.exp(math.log(0.95) * (TIMES / time) ** 2) * growth)
@@ -96,7 +102,10 @@ def make_fields() -> dict[str, np.ndarray]:
         fields[f"reference_energy/{index}"] = 0.5 + 0.01 * np.sin(TIMES)
         fields[f"reference_enstrophy/{index}"] = 20 + 0.5 * np.cos(TIMES)
         fields[f"spectrum/{index}"] = reference * (1 + drift * (wavenumber / 16) ** 2) * (1.0 if stable else np.nan)
-        if role != "ladder":
+        spread = np.linspace(-3, 3, 256) ** 3 / 9
+        fields[f"reference_quantiles/{index}"] = np.stack((spread, np.linspace(0, 3, 256) ** 2))
+        fields[f"quantiles/{index}"] = fields[f"reference_quantiles/{index}"] * (1 + drift) * (1 if stable else np.nan)
+        if grid == NX:
             noise = random_vorticity(rng, len(VORTICITY_TIMES))
             share = np.array(VORTICITY_TIMES)[:, None, None] * 0.05 / time
             fields[f"vorticity/{index}"] = (truth + share * noise) * (1.0 if stable else np.nan)
@@ -114,7 +123,11 @@ def make_evaluation() -> dict:
         }  # fmt: skip
 
     closures = [line("none", None, 0.0, None), line("smagorinsky", 0.1, 0.2, 0.1), line("learned", None, 0.85, None)]
-    return {"target": "commutator", "num_snapshots": 40, "dns_backscatter_fraction": 0.43, "closures": closures}
+    floor = {"bins_per_invariant": 8, "relative_error_stress": 0.61, "correlation_stress": 0.79}
+    return {
+        "target": "commutator", "num_snapshots": 40, "dns_backscatter_fraction": 0.43,
+        "dns_stress_backscatter_fraction": 0.31, "one_point_floor": floor, "closures": closures,
+    }  # fmt: skip
 
 
 def make_training() -> list[dict]:

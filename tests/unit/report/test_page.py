@@ -7,7 +7,7 @@ import pytest
 
 from hpcsurrogate.report.page import CAPTIONS, render_page
 from hpcsurrogate.report.results import read_results
-from hpcsurrogate.report.tables import apriori_table, contender_table, number
+from hpcsurrogate.report.tables import APRIORI_COLUMNS, apriori_table, contender_table, number, unseen_table
 
 IMAGES = dict.fromkeys(CAPTIONS, b"\x89PNG not drawn here")
 
@@ -74,7 +74,9 @@ def test_every_contender_has_its_row(results):
 def test_rows_are_ranked(results):
     names = list(Body(contender_table(results)).rows)[1:]
     assert names[:3] == ["learned", "order 6 + hyperviscosity", "order 4 + hyperviscosity"]
-    assert names[-3:] == ["no closure, 96 x 96", "no closure, 128 x 128", "no closure, 256 x 256"]
+    rungs = ["no closure, 96 x 96", "no closure, 128 x 128", "no closure, 256 x 256"]
+    assert [name for name in names if "no closure," in name] == rungs
+    assert names[-1] == "order 6 + hyperviscosity, 96 x 96"
 
 
 def test_blown_up_run_is_called_so(results):
@@ -91,7 +93,20 @@ def test_lower_bound_is_marked(results):
 def test_apriori_table_marks_the_learned_closure(results):
     rows = Body(apriori_table(results)).rows
     assert rows["learned"][0] == "learned" and "0.850" in rows["learned"][1]
-    assert rows["filtered DNS"][1][-1] == "0.430"
+    backscatter = [title for _, title in APRIORI_COLUMNS].index("backscatter")
+    assert rows["filtered DNS"][1][1 + backscatter] == "0.430"
+    error = [title for _, title in APRIORI_COLUMNS].index("stress: error")
+    assert rows["best of all pointwise closures (estimated)"][1][1 + error] == "0.610"
+
+
+def test_unseen_cases_are_a_table_of_similarity(experiment, results):
+    lines = [dict(line) for line in results.contenders if line["ladder_of"] is None]
+    results.unseen.update({"decaying": {"contenders": lines}, "low <nu>": {"contenders": lines[:1]}})
+    rows = Body(unseen_table(results)).rows
+    assert "0.828 (0.662 to 1.10)" in rows["learned"][1][0:2] and rows["learned"][1][1] == "–"
+    assert unseen_table(results).count("blew up") == 1
+    page = render_page(experiment, results, IMAGES)
+    assert "never saw" in page and "low &lt;nu&gt;" in page
 
 
 def test_configuration_and_provenance_are_there(experiment, results):

@@ -19,8 +19,10 @@ def test_roles_and_orders(paths):
         "order 6 + hyperviscosity",
         "no closure",
     ]
-    assert sorted(results.drawing_order()) == [i for i, c in enumerate(results.contenders) if c["role"] != "ladder"]
+    assert sorted(results.drawing_order()) == [i for i, c in enumerate(results.contenders) if c["grid"] == [32, 32]]
     assert [results.contenders[index]["grid"][0] for index in results.ladder()] == [32, 96, 128, 256]
+    best = results.ladder(results.best_classical)
+    assert [names[index] for index in best] == ["order 6 + hyperviscosity", "order 6 + hyperviscosity, 96 x 96"]
 
 
 @pytest.mark.parametrize("name", ["coupling", "coupling_fields", "evaluation", "metrics"])

@@ -11,7 +11,8 @@
 !!     call learned%apply(velocity, acceleration, status)    ! (nx, ny, 2), at every right-hand side
 !!     call learned%close()
 !!
-!! Arrays are handed over as they lie in memory, the component last: velocity(nx, ny, 2), velocity_gradient(n, d*d).
+!! Arrays are handed over as they lie in memory, the component last: velocity(nx, ny, 2), in three dimensions
+!! velocity(nx, ny, nz, 3), velocity_gradient(n, d*d).
 !! Nothing is transposed; a section with gaps is copied by the compiler.
 module hpcsurrogate
     use, intrinsic :: iso_c_binding
@@ -57,14 +58,15 @@ module hpcsurrogate
         procedure :: open => open_closure
         procedure :: close => close_closure
         procedure :: fact, metadata, total_counts
-        !> apply(velocity, acceleration, status [, counts]): velocity (nx, ny, 2) [m/s], acceleration the same [m/s^2];
+        !> apply(velocity, acceleration, status [, counts]): velocity (nx, ny, 2) or (nx, ny, nz, 3) [m/s], acceleration
+        !> the same [m/s^2];
         !> apply(field, status [, counts]): the velocity is replaced by the acceleration;
         !> apply(velocity_gradient, filter_width, sgs_stress, status [, counts]): (n, d*d) [1/s] row by row, (n) [m],
         !> (n, d*(d+1)/2) [m^2/s^2]. real32 or real64, whatever the artifact's type.
-        generic :: apply => apply_real32, apply_real64, replace_real32, replace_real64, pointwise_real32, &
-            pointwise_real64
-        procedure, private :: apply_real32, apply_real64, replace_real32, replace_real64, pointwise_real32, &
-            pointwise_real64
+        generic :: apply => apply_real32, apply_real64, replace_real32, replace_real64, apply_3d_real32, &
+            apply_3d_real64, replace_3d_real32, replace_3d_real64, pointwise_real32, pointwise_real64
+        procedure, private :: apply_real32, apply_real64, replace_real32, replace_real64, apply_3d_real32, &
+            apply_3d_real64, replace_3d_real32, replace_3d_real64, pointwise_real32, pointwise_real64
     end type
 
     type, bind(c) :: c_options
@@ -264,6 +266,50 @@ contains
         call apply_arrays(self, [array], array, status, counts)
     end subroutine
 
+    subroutine apply_3d_real32(self, velocity, acceleration, status, counts)
+        class(closure), intent(in) :: self
+        real(real32), intent(in), target, contiguous :: velocity(:, :, :, :)
+        real(real32), intent(inout), target, contiguous :: acceleration(:, :, :, :)
+        integer, intent(out) :: status
+        type(closure_counts), intent(out), optional :: counts
+
+        call apply_arrays(self, [grid_array(c_loc(velocity), FLOAT32, shape(velocity, int64))], &
+            grid_array(c_loc(acceleration), FLOAT32, shape(acceleration, int64)), status, counts)
+    end subroutine
+
+    subroutine apply_3d_real64(self, velocity, acceleration, status, counts)
+        class(closure), intent(in) :: self
+        real(real64), intent(in), target, contiguous :: velocity(:, :, :, :)
+        real(real64), intent(inout), target, contiguous :: acceleration(:, :, :, :)
+        integer, intent(out) :: status
+        type(closure_counts), intent(out), optional :: counts
+
+        call apply_arrays(self, [grid_array(c_loc(velocity), FLOAT64, shape(velocity, int64))], &
+            grid_array(c_loc(acceleration), FLOAT64, shape(acceleration, int64)), status, counts)
+    end subroutine
+
+    subroutine replace_3d_real32(self, field, status, counts)
+        class(closure), intent(in) :: self
+        real(real32), intent(inout), target, contiguous :: field(:, :, :, :)
+        integer, intent(out) :: status
+        type(closure_counts), intent(out), optional :: counts
+        type(c_array) :: array
+
+        array = grid_array(c_loc(field), FLOAT32, shape(field, int64))
+        call apply_arrays(self, [array], array, status, counts)
+    end subroutine
+
+    subroutine replace_3d_real64(self, field, status, counts)
+        class(closure), intent(in) :: self
+        real(real64), intent(inout), target, contiguous :: field(:, :, :, :)
+        integer, intent(out) :: status
+        type(closure_counts), intent(out), optional :: counts
+        type(c_array) :: array
+
+        array = grid_array(c_loc(field), FLOAT64, shape(field, int64))
+        call apply_arrays(self, [array], array, status, counts)
+    end subroutine
+
     subroutine pointwise_real32(self, velocity_gradient, filter_width, sgs_stress, status, counts)
         class(closure), intent(in) :: self
         real(real32), intent(in), target, contiguous :: velocity_gradient(:, :), filter_width(:)
@@ -319,15 +365,17 @@ contains
         end do
     end function
 
-    !> A field (nx, ny, component) as the artifact names its axes: (batch, component, x, y).
+    !> A field (nx, ny[, nz], component) as the artifact names its axes: (batch, component, x, y[, z]).
     type(c_array) function grid_array(data, dtype, lengths) result(array)
         type(c_ptr), intent(in) :: data
         integer(c_int), intent(in) :: dtype
-        integer(int64), intent(in) :: lengths(3)
+        integer(int64), intent(in) :: lengths(:)
+        integer :: last, axis
 
+        last = size(lengths) + 1
         array = fortran_array(data, dtype, [lengths, 1_int64])
-        array%shape(:4) = array%shape([4, 3, 1, 2])
-        array%strides(:4) = array%strides([4, 3, 1, 2])
+        array%shape(:last) = array%shape([last, last - 1, (axis, axis=1, last - 2)])
+        array%strides(:last) = array%strides([last, last - 1, (axis, axis=1, last - 2)])
     end function
 
     !> Point to a copy of `text` that ends as C expects, or nowhere if there is none.

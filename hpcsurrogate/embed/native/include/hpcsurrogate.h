@@ -128,7 +128,8 @@ typedef struct {
 
 /* Call the closure on arrays of the host.
  *
- * Kind `grid`:       one input, velocity (batch, component, nx, ny) [m/s]; output (batch, component, nx, ny) [m/s^2].
+ * Kind `grid`:       one input, velocity (batch, component, nx, ny[, nz]) [m/s]; output acceleration, the same axes
+ *                    [m/s^2].
  * Kind `pointwise`:  velocity_gradient (cells, d * d) [1/s], row by row, and filter_width (cells) [m];
  *                    output sgs_stress (cells, d (d + 1) / 2) [m^2/s^2], deviatoric.
  *

@@ -3,7 +3,7 @@
 //     hpcsurrogate::Options options;
 //     options.filter_width = 0.1;  // [m] what this solver resolves; checked against the artifact
 //     hpcsurrogate::Closure closure("run/model.pt", options);
-//     closure.apply({velocity.data(), {1, 2, nx, ny}}, {acceleration.data(), {1, 2, nx, ny}});
+//     closure.apply({velocity.data(), {1, 2, nx, ny}}, {acceleration.data(), {1, 2, nx, ny}});  // or {1, 3, nx, ny, nz}
 //
 // C++17, nothing but the standard library and the C ABI.
 #ifndef HPCSURROGATE_HPP

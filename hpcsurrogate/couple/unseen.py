@@ -1,0 +1,105 @@
+"""The stage generalise: every contender, as it is, on flows that training never saw.
+
+Each case is an experiment of its own in unseen/NAME: a DNS of another flow, grid or start, and the comparison of
+stage.py on it, with the constants that were tuned on the experiment's own validation data. Writes unseen.json.
+"""
+
+import math
+import shutil
+from collections.abc import Iterable
+
+from hpcsurrogate.core.atomic import read_json, write_json_atomic
+from hpcsurrogate.core.config import Closure, Contender, Experiment
+from hpcsurrogate.core.errors import ConfigError, HpcsurrogateError
+from hpcsurrogate.core.log import get_logger
+from hpcsurrogate.core.paths import RunPaths
+from hpcsurrogate.couple.plan import Plan
+from hpcsurrogate.couple.stage import compare
+from hpcsurrogate.data.record import run_simulate
+from hpcsurrogate.embed.artifact import load_artifact, manifest_path
+from hpcsurrogate.parallel.world import World
+
+log = get_logger("generalise")
+
+SAME_SPACING = 1e-6  # relative; lengths and points as written in the experiment file
+
+
+def run_generalise(experiment: Experiment, paths: RunPaths, world: World) -> None:
+    """Record every unseen case, run all contenders on it, and write unseen.json.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    paths : RunPaths    couple.json and, if a contender is `learned`, the artifact must be there
+    world : World       its ranks share the realisations of each case; rank 0 runs the contenders
+
+    Raises
+    ------
+    ConfigError    if a case does not fit its recorded time, its grid, or the artifact
+    DataError      if couple.json is missing or damaged
+    DivergedError  from the DNS of a case
+    """
+    lines = {line["name"]: line for line in read_json(paths.coupling)["contenders"]}
+    scores = {}
+    for case in experiment.unseen:
+        try:
+            ours = experiment.of_case(case)
+            if _has_learned(ours):
+                _require_same_spacing(ours, paths)
+            case_paths = RunPaths(ours.run_dir)
+            run_simulate(_shared_by(ours, world.size), case_paths, world)
+            if world.rank == 0:
+                scores[case.name] = _compare(_with_constants(ours, lines), case_paths, paths)
+        except HpcsurrogateError as error:
+            raise type(error)(f"unseen case {case.name}: {error}") from None
+        world.barrier()
+    if world.rank == 0:
+        write_json_atomic(paths.unseen, {"cases": scores})
+
+
+def _shared_by(experiment: Experiment, num_ranks: int) -> Experiment:
+    """The same experiment, each realisation recorded by as many ranks as wanted and there are."""
+    source = experiment.simulate
+    ranks = math.gcd(source.ranks_per_realisation, num_ranks)
+    return experiment.model_copy(update={"simulate": source.model_copy(update={"ranks_per_realisation": ranks})})
+
+
+def _compare(experiment: Experiment, paths: RunPaths, parent: RunPaths) -> dict:
+    """Compare the contenders on one case; the content of its couple.json."""
+    if _has_learned(experiment):
+        for file in (parent.model, manifest_path(parent.model)):
+            shutil.copyfile(file, paths.run_dir / file.name)
+    realisations = tuple(range(experiment.simulate.realisations))
+    compare(Plan(experiment, paths, run_from=realisations))
+    return read_json(paths.coupling)
+
+
+def _has_learned(experiment: Experiment) -> bool:
+    return any(contender.closure.kind == "learned" for contender in experiment.couple.contenders)
+
+
+def _require_same_spacing(experiment: Experiment, parent: RunPaths) -> None:
+    trained = load_artifact(parent.model).metadata.host.grid_spacing
+    spacing = [length / points for length, points in zip(experiment.flow.domain, experiment.host.grid, strict=True)]
+    if not all(math.isclose(a, b, rel_tol=SAME_SPACING) for a, b in zip(trained, spacing, strict=True)):
+        raise ConfigError(
+            f"the artifact is for cells of {_lengths(trained)}, but host.grid and flow.domain give "
+            f"{_lengths(spacing)}: change both in proportion"
+        )
+
+
+def _lengths(lengths: Iterable[float]) -> str:
+    return " by ".join(f"{length:.6g} m" for length in lengths)
+
+
+def _with_constants(experiment: Experiment, lines: dict[str, dict]) -> Experiment:
+    """The same experiment with the constants that couple.json holds written into its contenders."""
+    contenders = tuple(_fixed(contender, lines) for contender in experiment.couple.contenders)
+    return experiment.model_copy(update={"couple": experiment.couple.model_copy(update={"contenders": contenders})})
+
+
+def _fixed(contender: Contender, lines: dict[str, dict]) -> Contender:
+    tuned: Closure = contender.closure
+    open_keys = [key for key, value in tuned.model_dump().items() if value == "tuned"]
+    constants = {key: lines[contender.name]["constants"][key] for key in open_keys}
+    return contender.model_copy(update={"closure": tuned.model_copy(update=constants)})

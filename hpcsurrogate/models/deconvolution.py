@@ -1,0 +1,168 @@
+"""The quadratic term of the equations by FFTs, between learned transfer functions, in place of a host's own fluxes.
+
+    acceleration = G_b N( G_a^-1 u ) + D u + div(flux of the host)
+    a^ = a(q) / F,   b^ = b(q) F,   D = -nu (k^2 - k_h^2) - R d(q)^2,   q = |k| h / pi
+
+Legend: F face average, which is what the host means by its velocity, sinc(k h / 2) across each axis but the
+component's own; N = -P div(v v), P projection, of point values v on a grid 3/2 as fine, so that no product is aliased
+(S. A. Orszag, J. Atmos. Sci. 28, 1074 (1971)); nu viscosity; k_h^2 what the host's second differences make of k^2; a, b, d learned, cubics through their values at the knots, even
+functions of |k| alone; R = u_rms / h of the training data; h the largest spacing.
+
+On a staggered grid of second order most of the commutator is the error of the host's own fluxes. They are taken out,
+at the price of a few sums, and the exact term is put in for eight FFTs of a scalar: two forth and two back to reach the
+points, two forth and two back from there. Untrained, a = b = 1 and d^2 = START (k / kmax)^8: the deconvolved
+pseudo-spectral term with hyperviscosity.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hpcsurrogate.models.spline import spline_weights
+
+# The start of d: a rate of START R at kmax, in proportion to k^(2 START_POWER) up to START_TOP kmax, and level beyond,
+# so that the corner modes do not set the time step.
+START, START_POWER, START_TOP = 0.75, 4, 1.15
+
+
+class DeconvolutionNet(nn.Module):
+    """Velocity on a staggered grid in, acceleration on the same points out, both physical.
+
+    Parameters
+    ----------
+    shape : tuple of int        points along x and y of the grid that is fastest; others work too
+    spacing : tuple of float    h along each axis [m]
+    viscosity : float           of the flow [m^2/s]
+    knots : int                 values of each function of the wavenumber, evenly spaced up to the largest; at least 2
+    velocity_rms : float        root mean square of a velocity component of the training data [m/s]
+
+    Notes
+    -----
+    Equivariant under the symmetries of the grid, free of net momentum, and zero for a uniform flow, all to round-off;
+    in the host the untrained network gives the deconvolved Navier-Stokes equations
+    (tests/unit/models/test_deconvolution.py).
+    """
+
+    def __init__(
+        self, shape: tuple[int, int], spacing: tuple[float, float], viscosity: float, knots: int, velocity_rms: float
+    ):
+        super().__init__()
+        self.nx, self.ny = shape
+        self.hx, self.hy = float(spacing[0]), float(spacing[1])
+        self.viscosity = viscosity
+        self.num_knots = knots
+        coarsest = max(self.hx, self.hy)
+        self.inverse_kmax = coarsest / math.pi
+        largest = math.hypot(coarsest / self.hx, coarsest / self.hy)
+        self.knots_per_kmax = (knots - 1) / largest
+        ratio = (torch.arange(knots) / self.knots_per_kmax).clamp_max(START_TOP)
+        # Of a - 1, b - 1 and d, a column each.
+        values = torch.zeros(knots, 3)
+        values[:, 2] = math.sqrt(START) * ratio**START_POWER
+        self.values = nn.Parameter(values)
+        self.register_buffer("rate_scale", torch.tensor(velocity_rms / coarsest))
+
+    def forward(self, velocity: Tensor) -> Tensor:
+        """Acceleration (b, 2, nx, ny) [m/s^2] of a staggered velocity of the same shape [m/s]."""
+        nx, ny = velocity.shape[2], velocity.shape[3]
+        # Of its own grid everything but the velocity is constant, and computed once for an exported network.
+        if nx == self.nx and ny == self.ny:
+            to_points, curl, from_points, linear = self.tables(self.nx, self.ny)
+        else:
+            to_points, curl, from_points, linear = self.tables(nx, ny)
+        velocity_hat = torch.fft.rfft2(velocity, norm="forward")
+        u, v = to_fine_points(to_points * velocity_hat, nx, ny).unbind(1)
+        products_hat = from_fine_points(torch.stack((u * v, (u - v) * (u + v)), 1), nx, ny)
+        vorticity_rate_hat = (curl * products_hat).sum(1, keepdim=True)
+        rate_hat = torch.addcmul(linear * velocity_hat, from_points, vorticity_rate_hat)
+        return torch.fft.irfft2(rate_hat, s=[nx, ny], norm="forward") + flux_divergence(velocity, self.hx, self.hy)
+
+    def wavenumbers(self, nx: int, ny: int) -> tuple[Tensor, Tensor]:
+        """Wavenumbers (nx, 1) and (1, ny // 2 + 1) of the half-spectrum, of the dtype of the parameters [rad/m]."""
+        # Not by fftfreq, which would have to be told a device, and a device may not stand in an artifact.
+        mode_x = (torch.arange(nx) + nx // 2) % nx - nx // 2
+        mode_y = torch.arange(ny // 2 + 1)
+        kx = mode_x.type_as(self.values) * (2 * math.pi / (nx * self.hx))
+        ky = mode_y.type_as(self.values) * (2 * math.pi / (ny * self.hy))
+        return kx.unsqueeze(1), ky.unsqueeze(0)
+
+    def tables(self, nx: int, ny: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Symbols of all linear parts on a grid.
+
+        Returns
+        -------
+        Tensor, shape (2, nx, ny // 2 + 1), complex    from the staggered points to point values at the cells' corners
+        Tensor, same shape [1/m^2]                     from u v and u^2 - v^2 to the rate of the vorticity
+        Tensor, same shape, complex [m]                from a vorticity to face-averaged velocities
+        Tensor, shape (nx, ny // 2 + 1) [1/s]          D
+        """
+        kx, ky = self.wavenumbers(nx, ny)
+        k2 = kx.square() + ky.square()
+        place = k2.sqrt() * (self.inverse_kmax * self.knots_per_kmax)
+        before, after, damping = (spline_weights(place, self.num_knots) @ self.values).unbind(2)
+        half_x, half_y = 0.5 * self.hx * kx, 0.5 * self.hy * ky
+        # Below the Nyquist frequencies, whose waves no shift by half a cell can carry.
+        kept = ((half_x.abs() < 0.5 * math.pi - 0.25 / nx) & (half_y < 0.5 * math.pi - 0.25 / ny)).to(k2.dtype)
+        face_average = torch.stack(torch.broadcast_tensors(sinc(half_y), sinc(half_x)))
+        phase = torch.stack((2 * half_x + half_y, half_x + 2 * half_y))
+        ones = torch.ones_like(phase)
+        to_points = torch.polar(ones, -phase) * (kept * (1 + before) / face_average)
+        curl = torch.stack((kept * (kx.square() - ky.square()), -kept * kx * ky))
+        stream = kept * (1 + after) / k2.clamp_min(1e-30) * face_average
+        along = torch.stack(torch.broadcast_tensors(ky, -kx))
+        from_points = torch.polar(ones, phase + 0.5 * math.pi) * (along * stream)
+        host_k2 = (2 - 2 * torch.cos(2 * half_x)) / self.hx**2 + (2 - 2 * torch.cos(2 * half_y)) / self.hy**2
+        linear = self.viscosity * (host_k2 - k2) - self.rate_scale * damping.square() * (k2 > 0)
+        return to_points, curl, from_points, linear
+
+
+def fine_points(points: int) -> int:
+    """Points of an axis on the grid where products are taken: even, and at least 3/2 as many."""
+    return 2 * ((3 * points + 3) // 4)
+
+
+def to_fine_points(coefficients: Tensor, nx: int, ny: int) -> Tensor:
+    """Values (b, c, mx, my) on the finer grid of coefficients (b, c, nx, ny // 2 + 1), without Nyquist modes along x."""
+    mx, my = fine_points(nx), fine_points(ny)
+    low, high = (nx + 1) // 2, (nx - 1) // 2
+    positive, negative = coefficients[:, :, :low], coefficients[:, :, nx - high :]
+    between = coefficients.new_zeros([coefficients.shape[0], coefficients.shape[1], mx - low - high, ny // 2 + 1])
+    padded = torch.cat((positive, between, negative), 2)
+    return torch.fft.irfft(torch.fft.ifft(padded, dim=2, norm="forward"), n=my, dim=3, norm="forward")
+
+
+def from_fine_points(values: Tensor, nx: int, ny: int) -> Tensor:
+    """Coefficients (b, c, nx, ny // 2 + 1) of values (b, c, mx, my) on the finer grid."""
+    columns = torch.fft.rfft(values, dim=3, norm="forward")[:, :, :, : ny // 2 + 1]
+    coefficients = torch.fft.fft(columns, dim=2, norm="forward")
+    high = (nx - 1) // 2
+    return torch.cat((coefficients[:, :, : nx - high], coefficients[:, :, values.shape[2] - high :]), 2)
+
+
+def flux_divergence(velocity: Tensor, hx: float, hy: float) -> Tensor:
+    """div(u u) of the staggered scheme of second order, (b, 2, nx, ny) [m/s^2].
+
+    Minus `FiniteVolumeSolver.advection` to round-off (tests/unit/models/test_deconvolution.py).
+    """
+    padded = F.pad(velocity, [1, 1, 1, 1], mode="circular")
+    # Rows of the padded field end to end: a neighbour is one place on along y, a row along x. What runs across the ends
+    # of the rows lies in the padding of the result. Everything is twice the average.
+    row, size = padded.shape[3], velocity.shape[2] * padded.shape[3]
+    line = padded.flatten(2)
+    u_along_x, v_along_x = (line[:, :, row:] + line[:, :, :-row]).unbind(1)
+    u_along_y, v_along_y = (line[:, :, 1 : 1 - row] + line[:, :, :-row]).unbind(1)
+    uv = u_along_y * v_along_x
+    across_x = torch.stack((u_along_x.square(), uv), 1)
+    across_y = torch.stack((uv, v_along_y.square()), 1)
+    difference_x = across_x[:, :, row:] - across_x[:, :, :size]
+    difference_y = across_y[:, :, row:] - across_y[:, :, row - 1 : -1]
+    divergence = torch.add(difference_x * (0.25 / hx), difference_y, alpha=0.25 / hy)
+    return divergence.unflatten(2, [velocity.shape[2], row])[:, :, :, 1:-1]
+
+
+def sinc(x: Tensor) -> Tensor:
+    """sin(x) / x without a division by zero, which a host may trap."""
+    zero = (x == 0).to(x.dtype)
+    return (torch.sin(x) + zero) / (x + zero)
