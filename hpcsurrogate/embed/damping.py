@@ -31,6 +31,7 @@ def damping_rates(artifact: Artifact, shape: tuple[int, ...]) -> Tensor:
     ------
     ModelRefusedError    if the artifact is no linear damping, or not the one that its golden output shows
                          (tests/unit/embed/test_damping.py)
+    ShapeError           if the grid has another number of axes
     """
     if not artifact.metadata.linear_damping:
         raise ModelRefusedError(f"{artifact.path}: is no linear damping and has no rates; call it as a closure")

@@ -196,8 +196,8 @@ def _export(closure: GridClosure | PointwiseClosure, example: Tensor) -> torch.e
         inputs = (example.new_ones(6, example.shape[1]), example.new_ones(6))
         sizes = ({0: cells}, {0: cells}, None, None)
     else:
-        axes = {2 + number: torch.export.Dim(f"n{axis}", min=SMALLEST_GRID) for number, axis in enumerate("xyz")}
-        axes = {axis: size for axis, size in axes.items() if axis < example.ndim}
+        names = "xyz"[: example.ndim - 2]
+        axes = {axis: torch.export.Dim(f"n{name}", min=SMALLEST_GRID) for axis, name in enumerate(names, 2)}
         # Of different sizes, so that none is taken for another.
         inputs = (example.new_ones(2, example.shape[1], *((axis + 2) * SMALLEST_GRID for axis in axes)),)
         sizes = ({0: torch.export.Dim("batch", min=1), **axes}, None, None)

@@ -18,8 +18,7 @@ from hpcsurrogate.embed.torchscript import quiet_torchscript
 from hpcsurrogate.export.archive_file import pack
 from hpcsurrogate.export.parity import TOLERANCES
 
-# More than any closure nests, so that a loop whose length depends on the input ends the search.
-DEEPEST_LOOPS = 8
+DEEPEST_LOOPS = 8  # more than any closure nests: loops that are left then have no known length
 
 # What hosts use beside `forward`, and what freezing would otherwise drop.
 PRESERVED = ("guarded", "classical", "facts", "golden")
@@ -35,41 +34,48 @@ def script_module(module: nn.Module) -> torch.jit.ScriptModule:
 
     Raises
     ------
-    ModelRefusedError    if the module uses Python that TorchScript cannot express
+    ModelRefusedError    if the module uses Python that TorchScript cannot express, or a loop whose length depends on
+                         the input (tests/unit/export/test_script.py)
     """
     try:
         with quiet_torchscript(), torch.no_grad():
             scripted = torch.jit.script(module.eval())
             preserved = [name for name in PRESERVED if hasattr(scripted, name)]
             frozen = torch.jit.freeze(scripted, preserved, optimize_numerics=False)
-            for name in ("forward", "guarded", "classical"):
-                if hasattr(frozen, name):
-                    write_out_loops(getattr(frozen, name).graph)
-            return frozen
     except Exception as error:  # its front end also lets TypeError and others of the code it reads through
         reason = str(error).strip().splitlines()[0]
         raise ModelRefusedError(
             f"{type(module).__name__}: TorchScript cannot express it ({reason}); use torch functions on plain Tensors"
         ) from None
+    for name in ("forward", "guarded", "classical"):
+        if hasattr(frozen, name) and not write_out_loops(getattr(frozen, name).graph):
+            raise ModelRefusedError(
+                f"{type(module).__name__}: {name} has a loop whose length depends on the input, and hosts accept code "
+                "without loops alone; loop over a number that the module keeps (self.num_dims, not velocity.ndim)"
+            )
+    return frozen
 
 
-def write_out_loops(graph: torch.Graph) -> None:
-    """Replace loops of a known length, over axes or layers, by their passes: hosts accept code without loops alone.
+def write_out_loops(graph: torch.Graph) -> bool:
+    """Replace loops of a known length, over axes or layers, by their passes; whether no other loop is left.
 
     Notes
     -----
     Passes that torch itself runs before execution. Each round unrolls the innermost loops whose length is known by
-    then, and takes the lists that they fill apart (tests/unit/export/test_script.py).
+    then, and takes the lists that they fill apart (tests/unit/export/test_script.py). They are private to torch: where
+    a version lacks one, this fails at the first closure with a loop, by its name.
     """
     passes = torch._C
     rounds = 0
-    while graph.findAllNodes("prim::Loop") and rounds < DEEPEST_LOOPS:
-        passes._jit_pass_constant_loop_unrolling(graph)
-        passes._jit_pass_remove_mutation(graph)
-        passes._jit_pass_peephole_list_idioms(graph)
-        passes._jit_pass_constant_propagation(graph)
-        rounds += 1
+    with torch.no_grad():  # of the weights too something may be computed here once and for all
+        while graph.findAllNodes("prim::Loop") and rounds < DEEPEST_LOOPS:
+            passes._jit_pass_constant_loop_unrolling(graph)
+            passes._jit_pass_remove_mutation(graph)
+            passes._jit_pass_peephole_list_idioms(graph)
+            passes._jit_pass_constant_propagation(graph)
+            rounds += 1
     passes._jit_pass_dce(graph)
+    return not graph.findAllNodes("prim::Loop")
 
 
 def parity(eager: nn.Module, exported: nn.Module, *inputs: Tensor) -> float:

@@ -1,10 +1,13 @@
 """The stages export and verify: from trained weights to a certified TorchScript file, and the check of that file."""
 
+from pathlib import Path
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hpcsurrogate.core.config import Experiment
 from hpcsurrogate.core.log import get_logger
+from hpcsurrogate.core.metadata import ArtifactMetadata
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.data.catalogue import Catalogue
 from hpcsurrogate.embed.artifact import manifest_path
@@ -13,6 +16,7 @@ from hpcsurrogate.export.describe import describe_artifact, describe_fallback, m
 from hpcsurrogate.export.forms import require_formats, write_forms
 from hpcsurrogate.export.grid_closure import GridClosure, halo_of
 from hpcsurrogate.export.pointwise import pointwise_closure, write_pointwise_of_run
+from hpcsurrogate.export.pointwise_closure import PointwiseClosure
 from hpcsurrogate.export.script import artifact_bytes, parity, script_module, write_artifact
 from hpcsurrogate.export.verify import run_verify, verify_artifact
 from hpcsurrogate.models.build import load_weights
@@ -66,15 +70,21 @@ def run_export(experiment: Experiment, paths: RunPaths) -> None:
     get_logger("export").info(
         "wrote %s (%.1f kB), scripted and eager network differ by %.1e", paths.model, len(content) / 1e3, difference
     )
-    closures = {paths.model: closure}
+    cells = _write_pointwise(paths, network, metadata, catalogue, experiment.prepare.split.train[0])
+    write_forms(experiment.export.formats, paths, {paths.model: closure} | cells, weights)
+
+
+def _write_pointwise(
+    paths: RunPaths, network: nn.Module, metadata: ArtifactMetadata, catalogue: Catalogue, realisation: int
+) -> dict[Path, PointwiseClosure]:
+    """Write `pointwise.pt` of a network that has that form; the closure by its path, or nothing."""
     # A network without that form must not lie beside the one of another training.
     for stale in (paths.pointwise, manifest_path(paths.pointwise), paths.pointwise.with_suffix(".md")):
         stale.unlink(missing_ok=True)
-    if isinstance(network, TensorBasisNet):
-        realisation = experiment.prepare.split.train[0]
-        cells = write_pointwise_of_run(paths.pointwise, network.stress, metadata, catalogue, realisation)
-        closures[paths.pointwise] = pointwise_closure(network.stress, cells)
-    write_forms(experiment.export.formats, paths, closures, weights)
+    if not isinstance(network, TensorBasisNet):
+        return {}
+    cells = write_pointwise_of_run(paths.pointwise, network.stress, metadata, catalogue, realisation)
+    return {paths.pointwise: pointwise_closure(network.stress, cells)}
 
 
 def _golden_input(catalogue: Catalogue, realisation: int) -> Tensor:

@@ -22,6 +22,7 @@ from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.models.cnn import PeriodicCnn
 from hpcsurrogate.models.damping import DampingNet
 from hpcsurrogate.models.deconvolution import DeconvolutionNet
+from hpcsurrogate.models.deconvolution_3d import DeconvolutionNet3D
 from hpcsurrogate.models.features import PrincipalPatches, ScalarChannels
 from hpcsurrogate.models.fourier_operator import FourierOperator
 from hpcsurrogate.models.quadratic_stencil import QuadraticStencilNet
@@ -123,13 +124,15 @@ def build_model(model: Model, host: Host, flow: Flow, scales: Scales | None) -> 
 
 def _deconvolution(
     model: DeconvolutionModel, host: Host, flow: Flow, spacing: list[float], velocity_rms: float
-) -> DeconvolutionNet:
+) -> DeconvolutionNet | DeconvolutionNet3D:
     """It takes the host's own fluxes out, and so has to know them."""
-    if len(host.grid) == 3 or host.kind != "finite_volume" or (host.order, host.advection) != (2, "central"):
+    if host.kind != "finite_volume" or (host.order, host.advection) != (2, "central"):
         raise ConfigError(
-            "train.model.kind: deconvolution replaces the central fluxes of second order of a two-dimensional "
-            "finite_volume host; give host.order: 2 and host.advection: central, or take cnn"
+            "train.model.kind: deconvolution replaces the central fluxes of second order of a finite_volume host; "
+            "give host.order: 2 and host.advection: central, or take cnn"
         )
+    if len(host.grid) == 3:
+        return DeconvolutionNet3D(tuple(host.grid), tuple(spacing), flow.viscosity, model.knots, velocity_rms)
     return DeconvolutionNet(tuple(host.grid), tuple(spacing), flow.viscosity, model.knots, velocity_rms)
 
 

@@ -14,6 +14,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from hpcsurrogate.models.spline import spline
 from hpcsurrogate.physics.grid import Grid
 
 # The start is hyperviscosity R / 2 (k / kmax)^8, and flat below this share of kmax: at s = 0 the rate has no slope.
@@ -62,20 +63,9 @@ class DampingNet(nn.Module):
         return self.rates(grid.k2.sqrt() * (max(grid.spacing) / math.pi)).to(grid.dtype)
 
     def rates(self, ratio: Tensor) -> Tensor:
-        """Rates [1/s] at wavenumbers given as |k| / kmax [-], of any shape.
-
-        Between two knots the cubic that takes its slopes there from the neighbours on both sides: E. Catmull and
-        R. Rom, A class of local interpolating splines (1974).
-        """
-        values = self.values
-        before, after = 2 * values[:1] - values[1:2], 2 * values[-1:] - values[-2:-1]
-        padded = torch.cat((before, values, after))
-        place = ratio.to(values.dtype) * self.knots_per_kmax
-        left = place.detach().floor().clamp(0, values.shape[0] - 2)
-        t, index = place - left, left.to(torch.int64)
-        a, b, c, d = padded[index], padded[index + 1], padded[index + 2], padded[index + 3]
-        root = b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
-        return self.rate_scale * root.square() * (place > 0)
+        """Rates [1/s] at wavenumbers given as |k| / kmax [-], of any shape."""
+        place = ratio.to(self.values.dtype) * self.knots_per_kmax
+        return self.rate_scale * spline(self.values.unsqueeze(1), place).squeeze(-1).square() * (place > 0)
 
     def forward(self, velocity: Tensor) -> Tensor:
         """Acceleration (b, d, nx, ny[, nz]) [m/s^2] of a velocity of the same shape [m/s]."""

@@ -1,12 +1,13 @@
 """The quadratic term of the equations by FFTs, between learned transfer functions, in place of a host's own fluxes.
 
-    acceleration = G_b N( G_a^-1 u ) + D u + div(flux of the host)
-    a^ = a(q) / F,   b^ = b(q) F,   D = -nu (k^2 - k_h^2) - R d(q)^2,   q = |k| h / pi
+    acceleration = B N(A u) + D u + div(flux of the host)
+    A = a(q) / F,   B = b(q) F,   D = -nu (k^2 - k_h^2) - R d(q)^2,   q = |k| h / pi    (as factors of a mode)
 
-Legend: F face average, which is what the host means by its velocity, sinc(k h / 2) across each axis but the
+Legend: F face average, which is what the host means by its velocity: sinc(k h / 2) across each axis but the
 component's own; N = -P div(v v), P projection, of point values v on a grid 3/2 as fine, so that no product is aliased
-(S. A. Orszag, J. Atmos. Sci. 28, 1074 (1971)); nu viscosity; k_h^2 what the host's second differences make of k^2; a, b, d learned, cubics through their values at the knots, even
-functions of |k| alone; R = u_rms / h of the training data; h the largest spacing.
+(S. A. Orszag, J. Atmos. Sci. 28, 1074 (1971)); nu viscosity; k_h^2 what the host's second differences make of k^2;
+a, b, d learned, cubics through their values at the knots, functions of |k| alone; R = u_rms / h of the training data;
+h the largest spacing.
 
 On a staggered grid of second order most of the commutator is the error of the host's own fluxes. They are taken out,
 at the price of a few sums, and the exact term is put in for eight FFTs of a scalar: two forth and two back to reach the
@@ -20,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hpcsurrogate.models.spline import spline_weights
+from hpcsurrogate.models.spline import spline
 
 # The start of d: a rate of START R at kmax, in proportion to k^(2 START_POWER) up to START_TOP kmax, and level beyond,
 # so that the corner modes do not set the time step.
@@ -52,7 +53,6 @@ class DeconvolutionNet(nn.Module):
         self.nx, self.ny = shape
         self.hx, self.hy = float(spacing[0]), float(spacing[1])
         self.viscosity = viscosity
-        self.num_knots = knots
         coarsest = max(self.hx, self.hy)
         self.inverse_kmax = coarsest / math.pi
         largest = math.hypot(coarsest / self.hx, coarsest / self.hy)
@@ -101,7 +101,7 @@ class DeconvolutionNet(nn.Module):
         kx, ky = self.wavenumbers(nx, ny)
         k2 = kx.square() + ky.square()
         place = k2.sqrt() * (self.inverse_kmax * self.knots_per_kmax)
-        before, after, damping = (spline_weights(place, self.num_knots) @ self.values).unbind(2)
+        before, after, damping = spline(self.values, place).unbind(2)
         half_x, half_y = 0.5 * self.hx * kx, 0.5 * self.hy * ky
         # Below the Nyquist frequencies, whose waves no shift by half a cell can carry.
         kept = ((half_x.abs() < 0.5 * math.pi - 0.25 / nx) & (half_y < 0.5 * math.pi - 0.25 / ny)).to(k2.dtype)
@@ -124,7 +124,7 @@ def fine_points(points: int) -> int:
 
 
 def to_fine_points(coefficients: Tensor, nx: int, ny: int) -> Tensor:
-    """Values (b, c, mx, my) on the finer grid of coefficients (b, c, nx, ny // 2 + 1), without Nyquist modes along x."""
+    """Values (b, c, mx, my) on the finer grid of coefficients (b, c, nx, ny // 2 + 1); Nyquist modes are left out."""
     mx, my = fine_points(nx), fine_points(ny)
     low, high = (nx + 1) // 2, (nx - 1) // 2
     positive, negative = coefficients[:, :, :low], coefficients[:, :, nx - high :]

@@ -1,13 +1,13 @@
 """A Fourier neural operator from velocity to acceleration, for comparison with the literature.
 
-    v_0 = P u,    v_(l+1) = v_l + gelu( W_l v_l + K_l v_l ),    force = Q v_L less its mean
+    v_0 = P u,    v_(l+1) = v_l + tanh( W_l v_l + K_l v_l ),    force = Q v_L less its mean
     (K v)^(k) = R(k) v^(k) on the modes |m_i| <= modes, 0 on the others
 
 Legend: m_i = k_i L_i / 2 pi mode number along axis i; W pointwise, R(k) a complex matrix of the channels for each mode;
 P, Q pointwise.
 
 Source: Z. Li et al., Fourier neural operator for parametric partial differential equations, ICLR 2021, equations 2 and
-4; with a residual around each layer, as later versions have it.
+4; with a residual around each layer, as later versions have it, and tanh, which traps in no host.
 """
 
 import torch
@@ -66,7 +66,7 @@ class FourierOperator(nn.Module):
                 carried = self.convolve_2d(hidden, matrices[number])
             else:
                 carried = self.convolve_3d(hidden, matrices[number])
-            hidden = hidden + F.gelu(pointwise(hidden) + carried)
+            hidden = hidden + torch.tanh(pointwise(hidden) + carried)
         force = self.lower(hidden)
         axes = [2, 3] if self.num_dims == 2 else [2, 3, 4]
         return (force - force.mean(axes, keepdim=True)) * self.force_scale

@@ -24,6 +24,9 @@ WEIGHTS = {2: {1: 1.0}, 4: {1: 9 / 8, 3: -1 / 8}, 6: {1: 150 / 128, 3: -25 / 128
 # order -> coefficient of |u| times the difference over `order` points, in the flux of an upwind scheme.
 UPWIND = {2: 1 / 2, 4: -1 / 12, 6: 1 / 60}
 MOST_TAPES = 4  # shapes of batches, say, that are kept ready
+LARGEST_TAPED = (
+    2**20
+)  # numbers in a velocity; a tape keeps up to ten times that, and on larger fields saves little time
 
 
 class StaggeredAdvection:
@@ -37,8 +40,9 @@ class StaggeredAdvection:
 
     Notes
     -----
-    Differentiable. Without gradients the arithmetic runs from a tape, on arrays and views that are made once: on small
-    grids most of the time goes into making views. The same numbers either way (tests/physics/test_advection.py).
+    Differentiable. Without gradients the arithmetic on small fields, where most of the time goes into making views,
+    runs from a tape, on arrays and views that are made once. The same numbers either way
+    (tests/physics/test_advection.py).
     """
 
     def __init__(self, grid: Grid, order: int, advection: str):
@@ -59,6 +63,9 @@ class StaggeredAdvection:
         self._scales = self._scales.reshape(-1, *[1] * grid.num_dims)
         self._tapes = {}
 
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_tapes": {}}  # a copied tape would go on writing to the arrays of the first
+
     def _binomial_ratios(self) -> dict[int, float]:
         """The difference of order `reach` as differences over n cells, in units of that over one cell."""
         places = {n: (self._reach - n) // 2 for n in self._weights}
@@ -66,20 +73,22 @@ class StaggeredAdvection:
         return {n: (-1) ** (n // 2) * math.comb(self._reach, place) / first for n, place in places.items()}
 
     def __call__(self, velocity: Tensor) -> Tensor:
-        with_gradients = torch.is_grad_enabled()
-        rates = self._rates(self._pad(velocity), Arithmetic()) if with_gradients else self._replayed(velocity)
+        taped = not torch.is_grad_enabled() and velocity.numel() <= LARGEST_TAPED
+        rates = self._replayed(velocity) if taped else self._rates(self._pad(velocity), Arithmetic())
         return torch.stack(rates, dim=self._components).mul_(self._scales)
 
     def _replayed(self, velocity: Tensor) -> list[Tensor]:
         # A tape belongs to one thread, and its arrays to the mode in which they were made.
         key = (velocity.shape, velocity.dtype, threading.get_ident(), torch.is_inference_mode_enabled())
-        if key not in self._tapes:
-            if len(self._tapes) == MOST_TAPES:
+        kept = self._tapes.get(key)
+        if kept is None:
+            if len(self._tapes) >= MOST_TAPES:
                 self._tapes.clear()
             tape = Tape()
             padded = self._pad(velocity)
-            self._tapes[key] = (tape, self._interior(padded), self._halos(padded), self._rates(padded, tape))
-        tape, interior, halos, rates = self._tapes[key]
+            kept = (tape, self._interior(padded), self._halos(padded), self._rates(padded, tape))
+            self._tapes[key] = kept
+        tape, interior, halos, rates = kept
         interior.copy_(velocity)
         for halo, opposite in halos:
             halo.copy_(opposite)

@@ -54,16 +54,11 @@ def abc_flow(
         raise ConfigError(f"flow.domain: {grid.lengths}: an ABC flow needs lengths that are multiples of the shortest")
     k = 2 * math.pi * num_waves / shortest
     decay = math.exp(-(flow.viscosity * k**2 + flow.drag) * time)
-    a, b, c = (amplitude * decay for amplitude in amplitudes)
     components = []
-    for component in range(3):
-        x, y, z = grid.coordinates(velocity_offset(layout, component, 3))
-        field = (
-            a * torch.sin(k * z) + c * torch.cos(k * y),
-            b * torch.sin(k * x) + a * torch.cos(k * z),
-            c * torch.sin(k * y) + b * torch.cos(k * x),
-        )[component]
-        components.append(field.expand(grid.shape))
+    for i in range(3):  # sines of the axis before, cosines of the one after
+        points = grid.coordinates(velocity_offset(layout, i, 3))
+        field = amplitudes[i] * torch.sin(k * points[i - 1]) + amplitudes[i - 1] * torch.cos(k * points[(i + 1) % 3])
+        components.append(decay * field.expand(grid.shape))
     return torch.stack(components)[None]
 
 

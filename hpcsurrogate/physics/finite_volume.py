@@ -19,7 +19,7 @@ from hpcsurrogate.core.errors import ConfigError
 from hpcsurrogate.physics.advection import WEIGHTS, StaggeredAdvection
 from hpcsurrogate.physics.forcing import LargeScaleDrive, body_force_hat
 from hpcsurrogate.physics.grid import Grid, velocity_offset
-from hpcsurrogate.physics.time_stepping import integrating_factor_rk4, runge_kutta_4
+from hpcsurrogate.physics.time_stepping import Decay, integrating_factor_rk4, runge_kutta_4
 
 Closure = Callable[[Tensor], Tensor]
 
@@ -73,8 +73,9 @@ class FiniteVolumeSolver:
         `step` integrates this damping exactly, so that it does not bound the time step, as viscosity does.
         """
         damped = copy.copy(self)
-        damped._damping = rates.to(self._linear) if self._damping is None else self._damping + rates
-        damped._decay = None
+        rates = rates.to(self._linear)
+        damped._damping = rates if self._damping is None else self._damping + rates
+        damped._decay = Decay(-damped._damping, self._complex)
         return damped
 
     # --- symbols in Fourier space --------------------------------------------------------------------------------
@@ -174,12 +175,4 @@ class FiniteVolumeSolver:
 
         if self._damping is None:
             return runge_kutta_4(rhs, velocity_hat, dt)
-        return integrating_factor_rk4(rhs, self._decay_over(dt / 2), velocity_hat, dt)
-
-    def _decay_over(self, time: float) -> Tensor:
-        """Factors by which the damping alone shrinks the modes in a time [s]."""
-        if self._damping.requires_grad:  # a kept one would tie later steps to the graph of this one, or to none
-            return torch.exp(self._damping * -time)
-        if self._decay is None or self._decay[0] != time:
-            self._decay = (time, torch.exp(self._damping * -time))
-        return self._decay[1]
+        return integrating_factor_rk4(rhs, self._decay.over(dt / 2), velocity_hat, dt)

@@ -21,7 +21,7 @@ from hpcsurrogate.core.errors import ConfigError
 from hpcsurrogate.parallel.exchange import Exchange, gather_numbers, shares
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.physics.grid import Grid
-from hpcsurrogate.physics.transforms import spectrum_order
+from hpcsurrogate.physics.transforms import largest_wave, spectrum_order
 
 Rows = list[tuple[slice, slice]]  # where a block's rows lie along ky of the whole field, and in the block
 
@@ -55,7 +55,7 @@ class SlabTransform:
     def __init__(self, grid: Grid, world: World, dealias: str = "two_thirds"):
         self.grid, self._world = grid, world
         nx, ny, nz = grid.shape
-        largest_y, self._columns = _largest(ny, dealias), _largest(nz, dealias) + 1
+        largest_y, self._columns = largest_wave(ny, dealias), largest_wave(nz, dealias) + 1
         kept_rows = [*range(largest_y + 1), *range(ny - largest_y, ny)]
         if world.size > min(nx, len(kept_rows)):
             raise ConfigError(
@@ -116,11 +116,6 @@ class SlabTransform:
         for block, shape, slab in zip(self._exchange.far, self._far_shapes, self._slabs, strict=True):
             along_yz[..., slab.start : slab.stop].copy_(block.view(shape).mT)
         return spectrum_order(torch.fft.fft(along_yz, dim=-1).movedim(-3, -1).movedim(0, 1))
-
-
-def _largest(points: int, dealias: str) -> int:
-    """Largest number of waves along an axis that a dealiasing rule keeps."""
-    return (points - 1) // (3 if dealias == "two_thirds" else 2)
 
 
 def _pieces(rows: list[int]) -> Rows:

@@ -20,7 +20,7 @@ from torch import Tensor
 from hpcsurrogate.core.config import ConstantPowerForcing, Flow, Hyperviscosity
 from hpcsurrogate.physics.forcing import LargeScaleDrive, body_force_hat
 from hpcsurrogate.physics.grid import Grid
-from hpcsurrogate.physics.time_stepping import integrating_factor_rk4
+from hpcsurrogate.physics.time_stepping import Decay, integrating_factor_rk4
 
 Closure = Callable[[Tensor], Tensor]
 
@@ -73,7 +73,7 @@ class SpectralSolver:
         self._biot_savart = (_kx_fastest(biot_savart), _kx_fastest(biot_savart * half_cell))
         self._product = (_kx_fastest(product), _kx_fastest(product * half_cell.conj()))
         self._closure_curl = (self._curl, _kx_fastest(self._curl * half_cell.conj()))
-        self.linear = self._linear(hyperviscosity)[:, columns]
+        self.linear = _kx_fastest(self._linear(hyperviscosity)[:, columns])
         force_hat = body_force_hat(flow.forcing, grid, points_per_wave=3 if dealias == "two_thirds" else 2)
         self._force_curl = (
             torch.zeros((), dtype=complex_dtype, device=grid.device)
@@ -83,7 +83,7 @@ class SpectralSolver:
         self._drive = None
         if isinstance(flow.forcing, ConstantPowerForcing):
             self._drive = LargeScaleDrive(flow.forcing, (kx, ky), grid, of_vorticity=True)
-        self._half_decay: tuple[float, Tensor] | None = None
+        self._decay = Decay(self.linear, complex_dtype)
 
     def _kept_modes(self) -> Tensor:
         mask = self.grid.resolved.clone()
@@ -106,7 +106,8 @@ class SpectralSolver:
     def with_damping(self, rates: Tensor) -> "SpectralSolver":
         """The same solver, its linear term less `rates`, shape of the grid's half-spectrum, real [1/s]."""
         damped = copy.copy(self)
-        damped.linear, damped._half_decay = self.linear - rates[:, : self.num_columns].to(self.linear), None
+        damped.linear = _kx_fastest(self.linear - rates[:, : self.num_columns].to(self.linear))
+        damped._decay = Decay(damped.linear, self.complex_dtype)
         return damped
 
     def _to_physical(self, field_hat: Tensor) -> Tensor:
@@ -149,13 +150,11 @@ class SpectralSolver:
 
         The closure is called at each of the four stages, or with `hold` once, before them.
         """
-        if self._half_decay is None or self._half_decay[0] != dt:
-            self._half_decay = (dt, _kx_fastest(torch.exp(self.linear * (dt / 2)).to(self.complex_dtype)))
         held_hat = None
         if hold and closure is not None:
             held_hat, closure = self.vorticity_hat_from_velocity(closure(self.velocity(omega_hat))), None
         return integrating_factor_rk4(
-            lambda y, stage: self.nonlinear(y, stage, closure, held_hat), self._half_decay[1], omega_hat, dt
+            lambda y, stage: self.nonlinear(y, stage, closure, held_hat), self._decay.over(dt / 2), omega_hat, dt
         )
 
     def velocity_hat(self, omega_hat: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
     d u / dt = P( - div (u u) + f + closure ) + nu lap u - drag u
 
 Legend: velocity_hat `rfftn` coefficients of the collocated velocity, shape (..., 3, nx, ny, num_columns): the columns
-along kz that the 2/3 rule cuts are not kept; P projection on divergence-free fields. The mean velocity is zero.
+along kz that the dealiasing rule cuts are not kept; P projection on divergence-free fields. The mean velocity is zero.
 
 Cost of one right-hand side: eight FFTs, three back and five forth. Of the six products u_i u_j the projection does not
 see a multiple of the unit tensor, so ww is taken from the other two squares (C. Basdevant, J. Comput. Phys. 50 (1983)
@@ -20,8 +20,8 @@ from torch import Tensor
 from hpcsurrogate.core.config import ConstantPowerForcing, Flow, Hyperviscosity
 from hpcsurrogate.physics.forcing import LargeScaleDrive, body_force_hat, require_resolved
 from hpcsurrogate.physics.grid import Grid
-from hpcsurrogate.physics.time_stepping import integrating_factor_rk4
-from hpcsurrogate.physics.transforms import LocalTransform, mode_numbers, place_modes, spectrum_order
+from hpcsurrogate.physics.time_stepping import Decay, integrating_factor_rk4
+from hpcsurrogate.physics.transforms import LocalTransform, largest_wave, mode_numbers, place_modes, spectrum_order
 
 Closure = Callable[[Tensor], Tensor]
 
@@ -55,7 +55,7 @@ class SpectralSolver3D:
         transform: LocalTransform | None = None,
     ):
         self.grid, self.flow, self.dealias = grid, flow, dealias
-        self.num_columns = num_columns(grid, dealias)
+        self.num_columns = largest_wave(grid.shape[-1], dealias) + 1
         self.transform = transform or LocalTransform(grid, self.num_columns)
         self.complex_dtype = torch.complex64 if grid.dtype == torch.float32 else torch.complex128
         self._numbers = mode_numbers(self.transform.k, grid.lengths)
@@ -71,13 +71,12 @@ class SpectralSolver3D:
         self.linear = self._linear(hyperviscosity)
         self._force_hat = self._steady_force()
         self._drive = self._large_scale_drive()
-        self._half_decay: tuple[float, Tensor] | None = None
+        self._decay = Decay(self.linear, self.complex_dtype)
 
     def _kept_modes(self) -> Tensor:
-        bound = 3 if self.dealias == "two_thirds" else 2
         mask = torch.ones(self._k2.shape, dtype=torch.bool, device=self.grid.device)
         for axis, (numbers, n) in enumerate(zip(self._numbers, self.grid.shape, strict=True)):
-            mask &= self.grid.along(axis, bound * numbers.abs() < n)
+            mask &= self.grid.along(axis, numbers.abs() <= largest_wave(n, self.dealias))
         return mask & (self._k2 > 0)
 
     def _half_cell_shift(self) -> Tensor:
@@ -96,7 +95,8 @@ class SpectralSolver3D:
         """The same solver, its linear term less `rates`, shape of the grid's half-spectrum, real [1/s]."""
         damped = copy.copy(self)
         rates_here = place_modes(rates.to(self.linear), self.grid.shape, self.transform.k, self.grid.lengths)
-        damped.linear, damped._half_decay = self.linear - rates_here, None
+        damped.linear = self.linear - rates_here
+        damped._decay = Decay(damped.linear, self.complex_dtype)
         return damped
 
     def _steady_force(self) -> Tensor | None:
@@ -172,13 +172,11 @@ class SpectralSolver3D:
 
         The closure is called at each of the four stages, or with `hold` once, before them.
         """
-        if self._half_decay is None or self._half_decay[0] != dt:
-            self._half_decay = (dt, spectrum_order(torch.exp(self.linear * (dt / 2)).to(self.complex_dtype)))
         held_hat = None
         if hold and closure is not None:
             held_hat, closure = self.velocity_hat_from_velocity(closure(self.velocity(velocity_hat))), None
         return integrating_factor_rk4(
-            lambda y, stage: self.nonlinear(y, stage, closure, held_hat), self._half_decay[1], velocity_hat, dt
+            lambda y, stage: self.nonlinear(y, stage, closure, held_hat), self._decay.over(dt / 2), velocity_hat, dt
         )
 
     # --- states and fields -------------------------------------------------------------------------------------------
@@ -247,12 +245,6 @@ class SpectralSolver3D:
         scale = math.prod(finer.grid.shape) / math.prod(self.grid.shape)
         source = (velocity_hat * self._mask).to(finer.complex_dtype) * scale
         return place_modes(source, self.grid.shape, finer.transform.k, finer.grid.lengths) * finer._mask
-
-
-def num_columns(grid: Grid, dealias: str) -> int:
-    """Columns along the last wavenumber that a dealiasing rule leaves something in."""
-    points = grid.shape[-1]
-    return (points - 1) // 3 + 1 if dealias == "two_thirds" else points // 2 + 1
 
 
 def _stack(components: list[Tensor]) -> Tensor:

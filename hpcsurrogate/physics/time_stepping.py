@@ -11,6 +11,37 @@ from torch import Tensor
 Rhs = Callable[[Tensor, int], Tensor]
 
 
+class Decay:
+    """exp(L t) of a diagonal linear operator, kept from step to step.
+
+    Parameters
+    ----------
+    linear : Tensor, real or complex    L [1/s]
+    dtype : torch.dtype                 of the factors
+
+    Notes
+    -----
+    Where L needs gradients the factors are made anew at every call: a kept one would tie later steps to the graph of
+    the first, or to none (tests/physics/test_hosts.py).
+    """
+
+    def __init__(self, linear: Tensor, dtype: torch.dtype):
+        self._linear, self._dtype = linear, dtype
+        self._kept: tuple[float, Tensor] | None = None
+
+    def over(self, time: float) -> Tensor:
+        """Factors by which the modes change in a time [s], in the memory order of L."""
+        if self._linear.requires_grad:
+            return self._factors(time)
+        if self._kept is None or self._kept[0] != time:
+            with torch.inference_mode(False):  # autograd may need it later
+                self._kept = (time, self._factors(time))
+        return self._kept[1]
+
+    def _factors(self, time: float) -> Tensor:
+        return torch.exp(self._linear * time).to(self._dtype)
+
+
 def runge_kutta_4(rhs: Rhs, y: Tensor, dt: float) -> Tensor:
     """One classical fourth-order step of dy/dt = rhs(y, stage).
 

@@ -62,6 +62,11 @@ class LocalTransform:
         return value
 
 
+def largest_wave(points: int, dealias: str) -> int:
+    """Largest number of waves along an axis that a dealiasing rule, "two_thirds" or "shift", keeps."""
+    return (points - 1) // (3 if dealias == "two_thirds" else 2)
+
+
 def spectrum_order(field_hat: Tensor) -> Tensor:
     """The same coefficients (..., nx, ny, M) with kz slowest and ky fastest in memory."""
     return field_hat.movedim(-1, -3).contiguous().movedim(-3, -1)

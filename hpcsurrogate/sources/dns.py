@@ -21,14 +21,13 @@ from hpcsurrogate.parallel.world import World
 from hpcsurrogate.physics.exact import taylor_green
 from hpcsurrogate.physics.exact_3d import taylor_green_vortex
 from hpcsurrogate.physics.grid import Grid
+from hpcsurrogate.physics.hosts import AnySpectralSolver as Solver
+from hpcsurrogate.physics.hosts import make_spectral_solver
 from hpcsurrogate.physics.slab_transform import SlabTransform
-from hpcsurrogate.physics.spectral import SpectralSolver
 from hpcsurrogate.physics.spectral_3d import SpectralSolver3D
 from hpcsurrogate.sources.snapshot import Snapshot
 
 log = get_logger("dns")
-
-Solver = SpectralSolver | SpectralSolver3D
 
 COARSENING = 4  # the first spin-up runs on a grid this much coarser along each axis: 64 times cheaper, 256 in 3-D
 PERTURBATION = 0.05  # of the Taylor-Green velocity, in all realisations but the first
@@ -200,7 +199,7 @@ def _make_solver(flow: Flow, source: DnsSource, group: World, coarsening: int = 
     grid = Grid(shape, flow.domain, dtype=getattr(torch, source.precision), device=source.device)
     if group.size > 1:
         settings["transform"] = SlabTransform(grid, group)
-    return (SpectralSolver if grid.num_dims == 2 else SpectralSolver3D)(grid, flow, **settings)
+    return make_spectral_solver(grid, flow, **settings)
 
 
 def _start(solver: Solver, source: DnsSource, generator: torch.Generator, realisation: int) -> Tensor:

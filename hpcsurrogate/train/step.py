@@ -159,8 +159,11 @@ class Stepper:
 
 
 def in_precision(module: nn.Module, precision: str) -> Closure:
-    """The network with its arithmetic in `precision`, its result in the type of the velocity that it is given."""
-    if precision == "float32":
+    """The network with its arithmetic in `precision`, its result in the type of the velocity that it is given.
+
+    A linear damping stays as it is: hosts take its rates, and nothing in it is faster in a lower precision.
+    """
+    if precision == "float32" or hasattr(module, "damping_rates"):
         return module
 
     def closure(velocity: Tensor, **features: Tensor) -> Tensor:

@@ -38,6 +38,16 @@ def test_a_box_gives_what_python_gives_counts_included(dtype, tmp_path, library)
     np.testing.assert_allclose(output, expected, rtol=0, atol=1e-6 * float(expected.abs().max()))
 
 
+def test_fourier_transforms_are_those_of_python(tmp_path, library):
+    path, golden = tmp_path / "model.pt", random_artifacts.random_velocity(HOST_3D)
+    random_artifacts.write_random_artifact(path, {"kind": "damping", "knots": 6}, HOST_3D, FLOW_3D, golden)
+    velocity = field()
+    output, expected = np.empty_like(velocity), load_artifact(path)(torch.from_numpy(velocity))
+    assert library.open(path).apply([velocity], output).status == OK
+    # Round-off in float32 of the strongest modes.
+    np.testing.assert_allclose(output, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
 def test_component_last_in_memory_changes_no_bit(box_artifact, library):
     """As of a Fortran host: (nx, ny, nz, 3), the first axis fastest."""
     closure, velocity, plain = library.open(box_artifact), field(), np.empty((1, 3, *POINTS), np.float32)

@@ -1,12 +1,14 @@
 """Momentum fluxes from the tape: the numbers of plain arithmetic, whatever ran before."""
 
+import copy
 import math
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from hpcsurrogate.physics.advection import MOST_TAPES, StaggeredAdvection
+from hpcsurrogate.physics.advection import LARGEST_TAPED, MOST_TAPES, StaggeredAdvection
 from hpcsurrogate.physics.grid import Grid
 
 BOX = (2 * math.pi, 3 * math.pi, 5.0)
@@ -61,15 +63,32 @@ def test_many_shapes_and_modes_in_turn():
 
 def test_threads_do_not_share_arrays():
     fluxes = scheme((32, 24))
-    fields = [noise(1, 2, 32, 24, seed=seed) for seed in range(4)]
+    fields = [noise(1, 2, 32, 24, seed=seed) for seed in range(MOST_TAPES + 1)]
     expected = [fluxes(field) for field in fields]
 
     def repeated(number):
         with torch.no_grad():
             return max((fluxes(fields[number]) - expected[number]).abs().max().item() for _ in range(50))
 
-    with ThreadPoolExecutor(4) as pool:
-        assert max(pool.map(repeated, range(4))) < ROUND_OFF
+    with ThreadPoolExecutor(len(fields)) as pool:
+        assert max(pool.map(repeated, range(len(fields)))) < ROUND_OFF
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda fluxes: pickle.loads(pickle.dumps(fluxes))])
+def test_a_copy_has_arrays_of_its_own(duplicate):
+    fluxes = scheme((8, 6))
+    with torch.no_grad():
+        fluxes(noise(1, 2, 8, 6))
+        other = duplicate(fluxes)
+    check(other, noise(1, 2, 8, 6, seed=1))
+
+
+def test_large_fields_leave_no_arrays_behind():
+    fluxes = scheme((32, 24))
+    with torch.no_grad():
+        for size, tapes in ((LARGEST_TAPED // (2 * 32 * 24) + 1, 0), (1, 1)):
+            fluxes(torch.ones(size, 2, 32, 24, dtype=torch.float64))
+            assert len(fluxes._tapes) == tapes
 
 
 @pytest.mark.parametrize(("order", "advection"), SCHEMES)

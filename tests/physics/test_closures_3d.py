@@ -214,6 +214,7 @@ ROTATION = ((0, -1, 0), (1, 0, 0), (0, 0, 0))
 SHEAR = ((0, 1, 0), (0, 0, 0), (0, 0, 0))
 AXISYMMETRIC = ((2, 0, 0), (0, -1, 0), (0, 0, -1))
 ISOTROPIC = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+REST = ((0, 0, 0),) * 3
 RATES = [
     (wale_rate, ROTATION, (2 / 3) ** 0.25),  # 0.90
     (wale_rate, SHEAR, 0),
@@ -223,6 +224,8 @@ RATES = [
     (vreman_rate, SHEAR, 0),
     (vreman_rate, AXISYMMETRIC, math.sqrt(9 / 6)),  # 1.22
     (vreman_rate, ISOTROPIC, 1),
+    (wale_rate, REST, 0),
+    (vreman_rate, REST, 0),
 ]
 
 

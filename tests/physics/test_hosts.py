@@ -212,6 +212,36 @@ def test_a_linear_damping_folded_into_the_host_is_the_closure_at_no_call(name, r
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_damped_host_forgets_in_which_mode_it_made_its_last_step(name):
+    host = host_of(name, dtype=torch.float32)
+    state = host.encode(host.project(noise_on(host, 1).float()))
+    learned = (0.1 * host.grid.k2).requires_grad_()
+    for damped in (host.with_damping(learned), host.with_damping(learned.detach())):
+        with torch.inference_mode():
+            damped.step(state)
+        with torch.no_grad():
+            damped.step(state)
+        gradients = []
+        for _ in range(2):
+            inputs = state.clone().requires_grad_()
+            damped.decode(damped.step(inputs)).square().sum().backward(retain_graph=True)
+            gradients.append(inputs.grad)
+        assert torch.equal(*gradients)
+    assert learned.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dampings_add_up_in_the_precision_of_the_host(name):
+    host = host_of(name, dtype=torch.float32)
+    state, rates = host.encode(host.project(noise_on(host, 1).float())), 0.1 * host.grid.k2.double()
+    twice, double = host.with_damping(rates).with_damping(rates), host.with_damping(2 * rates)
+    for function in (lambda host: host.step(state), lambda host: host.tendency(host.decode(state))):
+        added, expected = function(twice), function(double)
+        assert added.dtype == function(host).dtype
+        assert (added - expected).abs().max() < 1e-6 * expected.abs().max()
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_drive_of_constant_power_does_that_work_in_every_host(name, random_velocity):
     host = host_of(name, ConstantPowerForcing(kind="constant_power", wavenumber=2, power=0.3))
     unforced = host_of(name, NoForcing())

@@ -6,6 +6,7 @@ Delta = filter width [m]; C = constant [-].
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from hpcsurrogate.core.errors import ConfigError
@@ -120,5 +121,6 @@ def vreman_rate(g: list[Tensor]) -> Tensor:
     minors = []
     for i, j in PAIRS:
         minors += [(g[3 * i + k] * g[3 * j + m] - g[3 * i + m] * g[3 * j + k]) ** 2 for k, m in PAIRS]
-    size = root(total([part * part for part in g]))
-    return root(total(minors)) / size
+    # Where there is no gradient there is no minor either: 0 over the smallest number.
+    size = total([part * part for part in g])
+    return root(total(minors) / size.clamp_min(torch.finfo(size.dtype).tiny))

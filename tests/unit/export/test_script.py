@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hpcsurrogate.core.errors import ModelRefusedError
 from hpcsurrogate.export.script import script_module
 from hpcsurrogate.physics.differences import gradient_magnitude, speed, staggered_divergence, staggered_gradient
 
@@ -33,3 +34,18 @@ def test_loops_over_axes_are_written_out_and_change_nothing(num_dims):
     scripted = script_module(module)
     assert "for " not in scripted.code and "while " not in scripted.code
     assert torch.equal(scripted(velocity), module(velocity))
+
+
+class SumOverTheInputsAxes(nn.Module):
+    """How many axes an input has is not known before it comes."""
+
+    def forward(self, velocity: Tensor) -> Tensor:
+        total = torch.zeros_like(velocity)
+        for axis in range(velocity.ndim):
+            total = total + velocity.roll(1, axis)
+        return total
+
+
+def test_a_loop_of_unknown_length_is_refused_here_and_not_by_the_hosts():
+    with pytest.raises(ModelRefusedError, match="SumOverTheInputsAxes: forward has a loop whose length depends"):
+        script_module(SumOverTheInputsAxes())

@@ -1,12 +1,15 @@
 """The deconvolved quadratic term: exact where the flow is resolved, symmetric and conservative for any weights."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from hpcsurrogate.core.config import Filter, FiniteVolumeHost, Flow
+from hpcsurrogate.core.config import DeconvolutionModel, Filter, FiniteVolumeHost, Flow, SpectralHost
+from hpcsurrogate.core.errors import ConfigError
 from hpcsurrogate.export.script import script_module
+from hpcsurrogate.models.build import build_model
 from hpcsurrogate.models.deconvolution import DeconvolutionNet, fine_points, flux_divergence
 from hpcsurrogate.physics.coarse_graining import CoarseGraining
 from hpcsurrogate.physics.finite_volume import FiniteVolumeSolver
@@ -136,3 +139,16 @@ def test_fine_points_are_even_and_at_least_three_halves():
     for points in range(4, 200, 2):
         fine = fine_points(points)
         assert fine % 2 == 0 and 1.5 * points <= fine < 1.5 * points + 2
+
+
+def test_is_built_for_the_host_whose_fluxes_it_replaces():
+    model, flow = DeconvolutionModel(kind="deconvolution", knots=9), Flow(viscosity=0.01, domain=(3.0, 4.0))
+    host = FiniteVolumeHost(kind="finite_volume", grid=(16, 20), time_step=0.01)
+    net = build_model(model, host, flow, SimpleNamespace(velocity_rms=0.4, commutator_rms=1.0))
+    assert (net.nx, net.ny, net.hx, net.hy) == (16, 20, 3 / 16, 0.2)
+    assert net.rate_scale.item() == pytest.approx(0.4 / 0.2) and net.viscosity == 0.01
+    spectral = SpectralHost(kind="spectral", grid=(16, 16), time_step=0.01)
+    others = [{"order": 4}, {"order": 6}, {"advection": "upwind"}]
+    for wrong in (spectral, *(host.model_copy(update=other) for other in others)):
+        with pytest.raises(ConfigError, match="deconvolution replaces the central fluxes of second order"):
+            build_model(model, wrong, flow, None)

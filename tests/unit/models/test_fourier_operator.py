@@ -1,9 +1,14 @@
 """The Fourier neural operator: what holds for any weights, and that it can learn an operator that is not local."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from hpcsurrogate.core.config import FiniteVolumeHost, Flow, FourierOperatorModel
+from hpcsurrogate.core.errors import ConfigError
 from hpcsurrogate.export.script import script_module
+from hpcsurrogate.models.build import build_model
 from hpcsurrogate.models.fourier_operator import FourierOperator
 
 DOUBLE = torch.float64
@@ -72,3 +77,13 @@ def test_learns_an_operator_of_the_whole_field():
 
     optimizer.step(loss)
     assert loss().item() < 0.3
+
+
+def test_is_built_with_no_more_modes_than_the_grid_has():
+    model = FourierOperatorModel(kind="fourier_operator", channels=4, hidden_layers=1, modes=7)
+    flow, host = Flow(viscosity=0.01), FiniteVolumeHost(kind="finite_volume", grid=(16, 16), time_step=0.01)
+    net = build_model(model, host, flow, SimpleNamespace(velocity_rms=2.0, commutator_rms=0.25))
+    assert (net.velocity_scale.item(), net.force_scale.item()) == (2.0, 0.25)
+    assert net.matrices.shape == (1, 4, 4, 15, 8, 2)
+    with pytest.raises(ConfigError, match="train.model.modes: 8 modes need more than 16 points"):
+        build_model(model.model_copy(update={"modes": 8}), host, flow, None)

@@ -116,7 +116,7 @@ def gradient_of(host, velocity, closure, **settings):
 
 @pytest.mark.parametrize("make", [Drag, "damping"], ids=["drag", "damping"])
 def test_recomputed_steps_have_the_same_gradients(any_host, make):
-    """Bit for bit: the same operations on the same numbers, once more."""
+    """The same operations on the same numbers, once more: errors bit for bit."""
     closure = Drag() if make is Drag else DampingNet(any_host.grid.spacing, 6).double()
     velocity = windows(any_host, 3)
     kept, recomputed = (gradient_of(any_host, velocity, closure, recompute=flag) for flag in (False, True))

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from hpcsurrogate.core.config import CnnModel, Train
+from hpcsurrogate.models.damping import DampingNet
 from hpcsurrogate.parallel.engine import make_engine
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.train.shards import Shards
@@ -136,3 +137,10 @@ def test_the_network_alone_works_in_half_precision(precision):
     # Eight bits of a bfloat16's mantissa on sums of three products of order one.
     torch.testing.assert_close(result, module(SAMPLES), rtol=0, atol=0.03)
     assert in_precision(module, "float32") is module
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_a_linear_damping_stays_one_whatever_the_precision(precision):
+    """Or the solver would call it in training, instead of taking its rates as it does in use."""
+    module = DampingNet((0.1, 0.1), 4)
+    assert in_precision(module, precision) is module
