@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHON TORCH TORCH_INDEX
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench fuzz faults hosts clean
+.PHONY: help install demo test lint bench closures fuzz faults hosts clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -29,6 +29,10 @@ bench: install  ## solver beside exponax and jax-cfd, loader beside pread, train
 	$(BIN)/python scripts/bench_loader.py
 	$(BIN)/python scripts/bench_training.py
 	$(BIN)/python scripts/bench_embed.py
+
+closures: install  ## learned closures beside the best classical ways, in two and three dimensions: about an hour
+	@mkdir -p runs
+	$(BIN)/python scripts/bench_closures.py --json runs/closures.json
 
 fuzz: install  ## 100,000 random damages to shards and catalogue: refused or harmless, about 20 minutes
 	$(BIN)/python scripts/fuzz_shards.py

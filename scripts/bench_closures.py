@@ -220,10 +220,42 @@ class Case:
     figures: Callable[[RunPaths], Iterator[Figure]]
 
 
+SHORT = (
+    "simulate.spin_up_coarse=1.0",
+    "simulate.spin_up=0.2",
+    "simulate.duration=1.2",
+    "train.unrolled.iterations=4",
+    "train.unrolled.snapshots=[1]",
+    "couple.duration=0.6",
+    "couple.starts=2",
+)
 CASES = {
-    "deconvolution2d": Case((), forced_2d),
-    "calibrated2d": Case((), spectral_2d),
-    "turbulence3d": Case((), turbulence_3d),
+    "deconvolution2d": Case(
+        (
+            *SHORT,
+            "simulate.grid=[64,64]",
+            "host.grid=[32,32]",
+            "couple.contenders.3.host.grid=[32,32]",
+            "couple.contenders.3.ladder=[48]",
+            "couple.contenders.4.host.grid=[32,32]",
+            "couple.ladder=[48]",
+        ),
+        forced_2d,
+    ),
+    "calibrated2d": Case((*SHORT, "simulate.grid=[96,96]", "couple.contenders.1.ladder=[64]"), spectral_2d),
+    "turbulence3d": Case(
+        (
+            *SHORT,
+            "flow.viscosity=0.02",
+            "simulate.grid=[32,32,32]",
+            "host.grid=[16,16,16]",
+            "couple.contenders.9.host.grid=[16,16,16]",
+            "couple.contenders.9.ladder=[24]",
+            "couple.contenders.10.host.grid=[16,16,16]",
+            "couple.ladder=[24]",
+        ),
+        turbulence_3d,
+    ),
 }
 
 

@@ -1,0 +1,60 @@
+"""The benchmark of closures: its arithmetic, and that its smoke tests are experiments."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from hpcsurrogate.core.yaml_loader import load_experiment
+from hpcsurrogate.pipeline.consistency import check_consistency
+
+SCRIPTS = Path(__file__).parents[3] / "scripts"
+
+
+@pytest.fixture(scope="module")
+def bench():
+    spec = importlib.util.spec_from_file_location("bench_closures", SCRIPTS / "bench_closures.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def line(name, role, points, time, cost, kind="finite_volume", ladder_of=None, stable=True):
+    return {
+        "name": name, "role": role, "grid": [points, points], "decorrelation_time": time, "reached_end": False,
+        "cost_ms_per_time_unit": cost, "host": {"kind": kind}, "ladder_of": ladder_of, "stable": stable,
+    }  # fmt: skip
+
+
+def test_speed_up_is_over_the_cheapest_classical_way_of_the_same_kind_of_host(bench):
+    """Sixth order costs 8 times as much on a grid twice as fine, which keeps the flow 1 s longer: 4 s cost 64 ms."""
+    lines = [
+        line("sixth", "classical", 64, 2.0, 1.0),
+        line("sixth, 128", "classical", 128, 3.0, 8.0, ladder_of="sixth"),
+        line("sixth, 256", "classical", 256, 4.0, 64.0, ladder_of="sixth"),
+        line("dear", "classical", 64, 5.0, 1000.0),
+        line("cheap but unstable", "classical", 64, 9.0, 0.1, stable=False),
+        line("spectral", "classical", 64, 9.0, 0.1, kind="spectral"),
+        line("learned", "learned", 64, 3.5, 2.0),
+    ]
+    comparison = bench.Comparison({"contenders": lines, "learned": "learned", "best_classical": "sixth"})
+    assert comparison.speed_up_in_host() == pytest.approx(8**1.5 / 2.0)
+    lines[-1]["reached_end"] = True
+    assert comparison.speed_up_in_host() is None, "a lower bound of the time gives no figure"
+
+
+@pytest.mark.parametrize(
+    ("value", "aims", "met"),
+    [(2.0, {"at_least": 2.0}, True), (1.9, {"at_least": 2.0}, False), (0.6, {"at_most": 0.6}, True),
+     (0.7, {"at_most": 0.6}, False), (None, {"at_least": 2.0}, False), (1.0, {}, None)],
+)  # fmt: skip
+def test_an_aim_without_a_figure_is_missed(bench, value, aims, met):
+    figure = bench.Figure("speed-up", value, **aims)
+    assert figure.met is met and figure.entry().get("met") == met
+    assert ("MISSED" in str(figure)) == (met is False)
+
+
+@pytest.mark.parametrize("name", ["deconvolution2d", "calibrated2d", "turbulence3d"])
+def test_smoke_tests_are_experiments(bench, name):
+    assert name in bench.CASES
+    check_consistency(load_experiment(bench.CONFIGS / f"{name}.yaml", bench.CASES[name].quick))
