@@ -18,7 +18,7 @@ from hpcsurrogate.core.atomic import read_json, write_json_atomic
 from hpcsurrogate.core.errors import HpcsurrogateError
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.core.provenance import provenance
-from hpcsurrogate.couple.resolution import Ladder
+from hpcsurrogate.couple.prices import cheapest_way, classical_ways
 from hpcsurrogate.pipeline.runner import run_pipeline
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -82,24 +82,10 @@ class Comparison:
         return next((line for line in self.content["contenders"] if line["kind"] == kind), None)
 
     def speed_up_in_host(self) -> float | None:
-        """How much more the cheapest classical way in the same kind of host costs, at any resolution that was run."""
-        lines, learned = self.content["contenders"], self.learned
-        same = [line for line in lines if line["host"]["kind"] == learned["host"]["kind"] and line["stable"]]
-        costs = []
-        for base in same:
-            if base["role"] == "classical" and base["ladder_of"] is None:
-                rungs = sorted(
-                    [base, *(line for line in same if line["ladder_of"] == base["name"])],
-                    key=lambda line: line["grid"][0],
-                )
-                columns = zip(
-                    *((r["grid"][0], r["decorrelation_time"], r["cost_ms_per_time_unit"]) for r in rungs), strict=True
-                )
-                costs.append(Ladder(*columns).cost_of(learned["decorrelation_time"]))
-        known = [cost for cost in costs if cost is not None]
-        if not known or learned["reached_end"]:
-            return None
-        return min(known) / learned["cost_ms_per_time_unit"]
+        """How much more the cheapest way without learning in the same kind of host costs, at any resolution run."""
+        learned = self.learned
+        same = [line for line in self.content["contenders"] if line["host"]["kind"] == learned["host"]["kind"]]
+        return cheapest_way(learned, classical_ways(same))[1]
 
     def _named(self, name: str) -> Line:
         return next(line for line in self.content["contenders"] if line["name"] == name)

@@ -245,7 +245,7 @@ class Couple(Section):
 class UnseenCase(Section):
     """A flow that training never saw: recorded anew and run with every contender, nothing tuned again.
 
-    What is not given is the experiment's own.
+    What is not given is the experiment's own. Hosts that contenders have of their own follow `host` in proportion.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -308,9 +308,13 @@ class Experiment(Section):
     def of_case(self, case: UnseenCase) -> "Experiment":
         """Return the experiment that records an unseen case, from random starts of its own, and runs the contenders.
 
-        It has no ladders and no further cases.
+        It has no ladders and no further cases. Where the case has a host, grids and time steps of the hosts that
+        contenders have of their own change in the same proportion as the experiment's.
         """
-        contenders = tuple(contender.model_copy(update={"ladder": ()}) for contender in self.couple.contenders)
+        contenders = tuple(
+            contender.model_copy(update={"ladder": (), "host": self._carried_over(contender.host, case.host)})
+            for contender in self.couple.contenders
+        )
         couple = {"contenders": contenders, "ladder": ()}
         couple |= {key: value for key in ("duration", "starts") if (value := getattr(case, key)) is not None}
         sections = {key: value for key in ("flow", "host", "simulate") if (value := getattr(case, key)) is not None}
@@ -323,3 +327,11 @@ class Experiment(Section):
                 "unseen": (),
             }
         )
+
+    def _carried_over(self, host: Host | None, theirs: Host | None) -> Host | None:
+        if host is None or theirs is None or len({len(h.grid) for h in (host, theirs, self.host)}) > 1:
+            return host  # other dimensions are refused by pipeline/consistency.py
+        ratios = [new / old for new, old in zip(theirs.grid, self.host.grid, strict=True)]
+        grid = tuple(2 * round(n * ratio / 2) for n, ratio in zip(host.grid, ratios, strict=True))
+        time_step = host.time_step * theirs.time_step / self.host.time_step
+        return host.model_copy(update={"grid": grid, "time_step": time_step})

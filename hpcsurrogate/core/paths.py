@@ -146,6 +146,11 @@ class RunPaths:
         return self.run_dir / "unseen.json"
 
     @property
+    def unseen_cases(self) -> Path:
+        """Run directories of the unseen cases, one a case."""
+        return self.run_dir / "unseen"
+
+    @property
     def figures(self) -> Path:
         """PNG plots of the report."""
         return self.run_dir / "figures"

@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hpcsurrogate.core.config import Closure, Contender, Experiment, Host, NoClosure
+from hpcsurrogate.core.config import Closure, Contender, Experiment, Host, Learned, NoClosure
 from hpcsurrogate.core.errors import ConfigError
+from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.couple.plan import Plan
 from hpcsurrogate.couple.reference import filter_for
 from hpcsurrogate.embed.artifact import Artifact, load_artifact
@@ -138,9 +139,9 @@ def make_entries(experiment: Experiment, interval: float) -> list[Entry]:
     return entries
 
 
-def artifact_path(plan: Plan, closure: Closure) -> Path:
+def artifact_path(paths: RunPaths, closure: Learned) -> Path:
     """Return the file of a learned closure: the one it names, or the one that the experiment exports."""
-    return plan.paths.model if closure.artifact is None else Path(closure.artifact)
+    return paths.model if closure.artifact is None else Path(closure.artifact)
 
 
 def build_closure(plan: Plan, entry: Entry, host: AnyHost) -> ClosureFunction | None:
@@ -151,7 +152,7 @@ def build_closure(plan: Plan, entry: Entry, host: AnyHost) -> ClosureFunction | 
     if entry.closure.kind == "none":
         return None
     if entry.closure.kind == "learned":
-        return LearnedClosure(load_artifact(artifact_path(plan, entry.closure)))
+        return LearnedClosure(load_artifact(artifact_path(plan.paths, entry.closure)))
     widths = filter_widths(filter_for(entry.host, plan.experiment.prepare.filter), host.grid.spacing)
     return make_classical(entry.closure, host, delta=math.prod(widths) ** (1 / len(widths)))
 

@@ -6,7 +6,7 @@ product with a matrix of weights. Axes: b = starts, r = draws of the starts.
     similarity = 1 - distance / distance of the bare host
 
 which is 1 for the reference itself, 0 where a closure brings nothing, negative where it harms: Ross, Li, Perezhogin,
-Fernandez-Granda and Zanna 2023, J. Adv. Model. Earth Syst. 15, doi:10.1029/2022MS003258, section 3.3.
+Fernandez-Granda and Zanna 2023, J. Adv. Model. Earth Syst. 15, doi:10.1029/2022MS003258.
 """
 
 from dataclasses import dataclass

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 Merit = tuple[float, ...]  # compared from the left, larger is better
 
 GOLDEN = (3 - math.sqrt(5)) / 2
-MAX_EXTENSIONS = 4  # beyond either end of the candidates together
+MAX_EXTENSIONS = 8  # beyond either end of the candidates together
 REFINEMENTS = 5
 
 

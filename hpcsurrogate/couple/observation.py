@@ -62,11 +62,19 @@ class Observation(Statistics):
 
 
 class Observer:
-    """Reduces velocities of a host to what is scored: the modes of `shape`, and shells below them."""
+    """Reduces velocities of a host to what is scored: the modes of `shape`, and shells below them.
 
-    def __init__(self, host: AnyHost, shape: tuple[int, ...]):
+    Parameters
+    ----------
+    host : AnyHost
+    shape : tuple of int    points of the grid whose modes are scored
+    whole : bool            without it quantiles and rates are NaN, and an observation takes half the time
+    """
+
+    def __init__(self, host: AnyHost, shape: tuple[int, ...], whole: bool = True):
         self.host = host
         self.shape = shape
+        self.whole = whole
         self._axes = tuple(range(-len(shape), 0))
         self._force = BodyForce(host)
         self._steady: tuple[Tensor, Tensor] | None = None
@@ -86,25 +94,22 @@ class Observer:
         Observation without a time axis; not finite where the velocity is not
         """
         host, axes = self.host, self._axes
-        gradient = host.operators.velocity_gradient(velocity)
         vorticity = truncate(host.vorticity(velocity), self.shape)
-        force, force_vorticity = self._force_and_vorticity(velocity)
         wavenumber, spectrum = energy_spectrum(velocity, host.grid)
-        viscous = -host.flow.viscosity * sum(part.square().mean(axes) for part in gradient)
-        per_start = (vorticity.shape[0], -1)
-        rates = (
-            (velocity * force).sum(1).mean(axes),
-            viscous,
-            (vorticity * force_vorticity).mean(axes).reshape(per_start).sum(1),
-            self._enstrophy_viscous(vorticity).reshape(per_start).sum(1),
-        )
-        strain = self._strain(gradient).flatten(1)
+        if self.whole:
+            gradient = host.operators.velocity_gradient(velocity)
+            strain = self._strain(gradient).flatten(1)
+            samples = torch.stack((quantiles(vorticity.flatten(1)), quantiles(strain)), 1)
+            rates = self._rates(velocity, gradient, vorticity)
+        else:
+            samples = velocity.new_full((len(velocity), len(DISTRIBUTIONS), NUM_QUANTILES), torch.nan)
+            rates = velocity.new_full((len(velocity), len(RATES)), torch.nan)
         return Observation(
             energy=0.5 * velocity.square().mean(axes).sum(1),
-            enstrophy=0.5 * vorticity.square().mean(axes).reshape(per_start).sum(1),
+            enstrophy=0.5 * vorticity.square().mean(axes).reshape(len(velocity), -1).sum(1),
             spectrum=spectrum[..., self._shells(wavenumber)],
-            quantiles=torch.stack((quantiles(vorticity.flatten(1)), quantiles(strain)), 1),
-            rates=torch.stack(rates, 1),
+            quantiles=samples,
+            rates=rates,
             velocity=truncate(velocity, self.shape),
             vorticity=vorticity,
         )
@@ -117,6 +122,18 @@ class Observer:
     def _shells(self, wavenumber: Tensor) -> Tensor:
         # The mean flow has no shell of its own on a logarithmic axis.
         return (wavenumber > 0) & (wavenumber < self.cutoff)
+
+    def _rates(self, velocity: Tensor, gradient: tuple[Tensor, ...], vorticity: Tensor) -> Tensor:
+        """Return those of `RATES`, shape (b, 4)."""
+        axes, per_start = self._axes, (len(velocity), -1)
+        force, force_vorticity = self._force_and_vorticity(velocity)
+        rates = (
+            (velocity * force).sum(1).mean(axes),
+            -self.host.flow.viscosity * sum(part.square().mean(axes) for part in gradient),
+            (vorticity * force_vorticity).mean(axes).reshape(per_start).sum(1),
+            self._enstrophy_viscous(vorticity).reshape(per_start).sum(1),
+        )
+        return torch.stack(rates, 1)
 
     def _force_and_vorticity(self, velocity: Tensor) -> tuple[Tensor, Tensor]:
         """Return the body force on the host's points and its vorticity on the scored modes; a steady one is kept."""

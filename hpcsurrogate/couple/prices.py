@@ -25,21 +25,34 @@ def add_prices(lines: Sequence[Line]) -> None:
     bare_ladder = _ladder([bare] + [line for line in lines if line["role"] == "ladder"])
     best = find_best_classical(lines, bare)
     best_ladder = best and _ladder(_with_rungs(best, lines))
-    ways = _classical_ways(lines)
+    ways = classical_ways(lines)
     for line in lines:
         line["cost_ratio_step"] = line["cost_ms_per_step"] / bare["cost_ms_per_step"]
         line["cost_ratio_time"] = line["cost_ms_per_time_unit"] / bare["cost_ms_per_time_unit"]
         _add_resolution(line, bare_ladder)
         grid, bound = (None, None) if best_ladder is None else _effective_grid(line, best_ladder)
         line["effective_grid_of_best_classical"], line["effective_grid_of_best_classical_bound"] = grid, bound
-        _add_cheapest(line, ways)
+        line["cheapest_classical"], line["speed_up_over_classical"] = cheapest_way(line, ways)
 
 
-def _classical_ways(lines: Sequence[Line]) -> dict[str, Ladder]:
-    """Every stable way to run without learning, with all the grids it was run on: name -> from cheap to dear."""
+def classical_ways(lines: Sequence[Line]) -> dict[str, Ladder]:
+    """Return every stable way to run without learning, the bare host too, on all its grids: name -> cheap to dear."""
     bases = [line for line in lines if line["role"] in ("bare", "classical") and line["ladder_of"] is None]
     rungs = {base["name"]: [line for line in _with_rungs(base, lines) if line["stable"]] for base in bases}
     return {name: _ladder(way) for name, way in rungs.items() if way}
+
+
+def cheapest_way(line: Line, ways: dict[str, Ladder]) -> tuple[str | None, float | None]:
+    """Return the cheapest of some ways that is as accurate as a line, and its cost over the line's.
+
+    None twice if none is, or if the line's run ended before it could show how accurate it is.
+    """
+    costs = {name: way.cost_of(line["decorrelation_time"]) for name, way in ways.items()}
+    known = {name: cost for name, cost in costs.items() if cost is not None}
+    if not known or line["reached_end"]:
+        return None, None
+    cheapest = min(known, key=known.__getitem__)
+    return cheapest, known[cheapest] / line["cost_ms_per_time_unit"]
 
 
 def _with_rungs(base: Line, lines: Sequence[Line]) -> list[Line]:
@@ -68,13 +81,3 @@ def _add_resolution(line: Line, ladder: Ladder) -> None:
     line["effective_grid"], line["effective_grid_bound"] = grid, bound
     line["equivalent_cost_ms_per_time_unit"] = None if grid is None else ladder.cost_at(grid)
     line["speed_up"] = None if grid is None else ladder.cost_at(grid) / line["cost_ms_per_time_unit"]
-
-
-def _add_cheapest(line: Line, ways: dict[str, Ladder]) -> None:
-    """Set the cheapest classical way that is as accurate, and how much more it costs; None if none is, or by how much
-    the line is better than its run could show."""
-    costs = {name: way.cost_of(line["decorrelation_time"]) for name, way in ways.items()}
-    costs = {name: cost for name, cost in costs.items() if cost is not None}
-    cheapest = None if line["reached_end"] else min(costs, key=costs.__getitem__, default=None)
-    line["cheapest_classical"] = cheapest
-    line["speed_up_over_classical"] = None if cheapest is None else costs[cheapest] / line["cost_ms_per_time_unit"]

@@ -52,9 +52,10 @@ class Ladder:
         """Return the cost per simulated time unit [ms] of keeping the correlation as long; None if no rung does.
 
         What the coarsest grid reaches costs what that grid costs. Between rungs the logarithm of the cost is linear in
-        the time, as both that of the grid and that of the cost are.
+        the time, as both that of the grid and that of the cost are. A rung that is no better than a coarser one counts
+        for nothing.
         """
-        times = np.maximum.accumulate(self.decorrelation_times)
+        times, useful = np.unique(np.maximum.accumulate(self.decorrelation_times), return_index=True)
         if decorrelation_time > times[-1]:
             return None
-        return float(np.exp(np.interp(decorrelation_time, times, np.log(self.costs))))
+        return float(np.exp(np.interp(decorrelation_time, times, np.log(self.costs)[useful])))

@@ -52,7 +52,7 @@ def compare(plan: Plan) -> None:
     # First of all what may be refused, so that too short a record or a damaged artifact does not cost the tuning.
     starts = place_starts(plan, plan.realisations, plan.experiment.couple.starts)
     artifact = None
-    for path in {artifact_path(plan, entry.closure) for entry in entries if entry.role == "learned"}:
+    for path in {artifact_path(plan.paths, entry.closure) for entry in entries if entry.role == "learned"}:
         checksum = sha256_file(load_artifact(path).path)
         artifact = checksum if path == plan.paths.model else artifact
     entries, tunings = tune_entries(plan, entries)

@@ -140,7 +140,7 @@ class Trials:
     def _run(self, constants: dict[str, float], stop: Callable[[int, Observation], bool] | None = None) -> Observation:
         closure = build_closure(self.plan, self.entry.with_constants(constants), self._host)
         host, closure = fold_damping(self._host, closure)
-        observer = Observer(host, self.plan.experiment.host.grid)
+        observer = Observer(host, self.plan.experiment.host.grid, whole=False)
         steps = self.entry.steps_per_snapshot
         return run_batch(observer, closure, self.reference.velocity, self.plan.num_intervals, steps, stop=stop)
 

@@ -9,10 +9,11 @@ import shutil
 from collections.abc import Iterable
 
 from hpcsurrogate.core.atomic import read_json, write_json_atomic
-from hpcsurrogate.core.config import Closure, Contender, Experiment
+from hpcsurrogate.core.config import Closure, Contender, Experiment, Host, Learned
 from hpcsurrogate.core.errors import ConfigError, HpcsurrogateError
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
+from hpcsurrogate.couple.contenders import artifact_path
 from hpcsurrogate.couple.plan import Plan
 from hpcsurrogate.couple.stage import compare
 from hpcsurrogate.data.record import run_simulate
@@ -40,21 +41,31 @@ def run_generalise(experiment: Experiment, paths: RunPaths, world: World) -> Non
     DivergedError  from the DNS of a case
     """
     lines = {line["name"]: line for line in read_json(paths.coupling)["contenders"]}
+    if world.rank == 0:
+        _name_former_cases(experiment, paths)
     scores = {}
     for case in experiment.unseen:
         try:
             ours = experiment.of_case(case)
-            if _has_learned(ours):
-                _require_same_spacing(ours, paths)
+            _require_same_spacing(ours, paths)
             case_paths = RunPaths(ours.run_dir)
             run_simulate(_shared_by(ours, world.size), case_paths, world)
             if world.rank == 0:
                 scores[case.name] = _compare(_with_constants(ours, lines), case_paths, paths)
         except HpcsurrogateError as error:
-            raise type(error)(f"unseen case {case.name}: {error}") from None
+            error.args = (f"unseen case {case.name}: {error}",)
+            raise
         world.barrier()
     if world.rank == 0:
         write_json_atomic(paths.unseen, {"cases": scores})
+
+
+def _name_former_cases(experiment: Experiment, paths: RunPaths) -> None:
+    """Say which folders nothing reads any more. They may hold a DNS of days, so they stay."""
+    known = {case.name for case in experiment.unseen}
+    for folder in sorted(paths.unseen_cases.glob("*")):
+        if folder.is_dir() and folder.name not in known:
+            log.warning("%s: no case of this experiment; delete it if it is not wanted", folder)
 
 
 def _shared_by(experiment: Experiment, num_ranks: int) -> Experiment:
@@ -66,7 +77,7 @@ def _shared_by(experiment: Experiment, num_ranks: int) -> Experiment:
 
 def _compare(experiment: Experiment, paths: RunPaths, parent: RunPaths) -> dict:
     """Compare the contenders on one case; the content of its couple.json."""
-    if _has_learned(experiment):
+    if any(closure.artifact is None for _, closure in _learned(experiment)):
         for file in (parent.model, manifest_path(parent.model)):
             shutil.copyfile(file, paths.run_dir / file.name)
     realisations = tuple(range(experiment.simulate.realisations))
@@ -74,18 +85,22 @@ def _compare(experiment: Experiment, paths: RunPaths, parent: RunPaths) -> dict:
     return read_json(paths.coupling)
 
 
-def _has_learned(experiment: Experiment) -> bool:
-    return any(contender.closure.kind == "learned" for contender in experiment.couple.contenders)
+def _learned(experiment: Experiment) -> list[tuple[Host, Learned]]:
+    """Hosts and closures of the learned contenders."""
+    contenders = [contender for contender in experiment.couple.contenders if contender.closure.kind == "learned"]
+    return [(contender.host or experiment.host, contender.closure) for contender in contenders]
 
 
 def _require_same_spacing(experiment: Experiment, parent: RunPaths) -> None:
-    trained = load_artifact(parent.model).metadata.host.grid_spacing
-    spacing = [length / points for length, points in zip(experiment.flow.domain, experiment.host.grid, strict=True)]
-    if not all(math.isclose(a, b, rel_tol=SAME_SPACING) for a, b in zip(trained, spacing, strict=True)):
-        raise ConfigError(
-            f"the artifact is for cells of {_lengths(trained)}, but host.grid and flow.domain give "
-            f"{_lengths(spacing)}: change both in proportion"
-        )
+    for host, closure in _learned(experiment):
+        path = artifact_path(parent, closure)
+        trained = load_artifact(path).metadata.host.grid_spacing
+        spacing = [length / points for length, points in zip(experiment.flow.domain, host.grid, strict=True)]
+        if not all(math.isclose(a, b, rel_tol=SAME_SPACING) for a, b in zip(trained, spacing, strict=True)):
+            raise ConfigError(
+                f"the artifact {path} is for cells of {_lengths(trained)}, but host.grid and flow.domain give "
+                f"{_lengths(spacing)}: change both in proportion"
+            )
 
 
 def _lengths(lengths: Iterable[float]) -> str:

@@ -171,6 +171,6 @@ def wasserstein_distance(points: np.ndarray, ours: np.ndarray, truth: np.ndarray
     Notes
     -----
     The distance of a distribution from itself moved by s is s, to the spacing of the points
-    (tests/unit/evaluate/test_aposteriori.py). Villani 2009, Optimal Transport, remark 6.6 for p = 1 on the line.
+    (tests/unit/evaluate/test_aposteriori.py). S. S. Vallender, Theory Probab. Appl. 18, 784 (1974).
     """
     return np.abs(ours - truth).sum(-1) * (points[1] - points[0])

@@ -111,7 +111,7 @@ def run_evaluate(experiment: Experiment, paths: RunPaths, world: World) -> None:
 def evaluate_experiment(experiment: Experiment, paths: RunPaths) -> dict:
     """Return the content of evaluate.json: the a-priori scores of all closures on the same test snapshots.
 
-    The constants of Smagorinsky and Leith are fitted to the training target on the training split.
+    Constants that are marked `tuned` are fitted to the training target on the training split.
     """
     host = make_host(experiment.host, experiment.flow, torch.float32)
     catalogue = Catalogue.read(paths.prepared)

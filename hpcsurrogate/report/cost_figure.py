@@ -56,7 +56,7 @@ def pareto_front(
 
     Notes
     -----
-    Values get strictly better along it (tests/unit/report/test_cost_figure.py).
+    Values get strictly better along it (tests/unit/report/test_stage.py).
     """
     front: list[tuple[float, float]] = []
     for cost, value in sorted(points, key=lambda point: point[0]):

@@ -113,11 +113,17 @@ def read_results(paths: RunPaths) -> Results:
     _require(fields, SHARED_ARRAYS, paths.coupling_fields, "")
     for number in range(len(coupling["contenders"])):
         _require(fields, tuple(f"{name}/{number}" for name in CONTENDER_ARRAYS), paths.coupling_fields, "")
-    unseen = read_json(paths.unseen)["cases"] if paths.unseen.is_file() else {}
+    unseen = _read_cases(paths.unseen) if paths.unseen.is_file() else {}
     for case, comparison in unseen.items():
         for number, contender in enumerate(comparison["contenders"]):
             _require(contender, CONTENDER_KEYS, paths.unseen, f"{case}.contenders[{number}].")
     return Results(coupling, fields, evaluation, _read_lines(paths.metrics), unseen)
+
+
+def _read_cases(path: Path) -> dict[str, dict[str, Any]]:
+    content = read_json(path)
+    _require(content, ("cases",), path, "")
+    return content["cases"]
 
 
 def _require(content: Any, keys: tuple[str, ...], path: Path, where: str) -> None:

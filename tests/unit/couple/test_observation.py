@@ -109,3 +109,15 @@ def test_quantiles_are_values_at_even_ranks():
     found = quantiles(samples)
     assert found.shape == (1, NUM_QUANTILES)
     torch.testing.assert_close(found[0], torch.arange(NUM_QUANTILES, dtype=torch.float64) * 4 + 2)
+
+
+def test_half_an_observation_is_the_same_without_quantiles_and_rates():
+    flow = Flow(viscosity=0.1)
+    host = make_host(FiniteVolumeHost(kind="finite_volume", grid=(16, 16), time_step=0.1), flow)
+    velocity = host.project(torch.randn(2, 2, 16, 16, generator=torch.Generator().manual_seed(0)))
+    whole, half = (Observer(host, (12, 12), whole=whole).observe(velocity) for whole in (True, False))
+    for name in ("energy", "enstrophy", "spectrum", "velocity", "vorticity"):
+        assert torch.equal(getattr(whole, name), getattr(half, name))
+    for name in ("quantiles", "rates"):
+        assert getattr(whole, name).shape == getattr(half, name).shape
+        assert getattr(whole, name).isfinite().all() and getattr(half, name).isnan().all()

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from hpcsurrogate.couple.prices import add_prices
+from hpcsurrogate.couple.prices import add_prices, cheapest_way, classical_ways
+from hpcsurrogate.couple.resolution import Ladder
 
 
 def make_line(name, role, grid, time, cost, ladder_of=None, **changes):
@@ -88,3 +89,17 @@ def test_a_way_that_blew_up_is_no_way(lines):
     weak = make_line("weak", "learned", 64, 2.5, 60.0)
     add_prices([*lines, weak])
     assert weak["cheapest_classical"] == "good"
+
+
+def test_a_finer_grid_that_is_no_better_makes_the_way_no_dearer():
+    grids, times, costs = (64, 128, 256), (2.0, 1.5, 3.0), (10.0, 80.0, 640.0)
+    assert Ladder(grids, times, costs).cost_of(2.0) == pytest.approx(10.0)
+    assert Ladder(grids, times, costs).cost_of(2.5) == pytest.approx(80.0), "halfway from 64 to 256"
+
+
+def test_the_bare_host_on_a_finer_grid_is_a_classical_way_too(lines):
+    learned = make_line("learned", "learned", 64, 2.0, 20.0)
+    cheapest, ratio = cheapest_way(learned, classical_ways([line for line in lines if line["name"] != "other"]))
+    assert cheapest == "good" and ratio == pytest.approx(2.0)
+    cheapest, ratio = cheapest_way(learned, classical_ways([line for line in lines if "bare" in line["name"]]))
+    assert cheapest == "bare" and ratio == pytest.approx(4.0)
