@@ -95,7 +95,7 @@ def test_a_damaged_shard_is_made_again_by_run_or_named_by_a_stage(smoke, command
     assert_one_line(finished, 3, "raw/realisation-0000-000000.hdf5 changed", "stage simulate is needed first")
     finished = command("run", smoke.config, f"run_dir={run_dir}", "--dry-run")
     assert finished.exit_code == 0
-    assert finished.stdout.startswith("simulate  would run on 2 ranks: raw/realisation-0000-000000.hdf5 changed")
+    assert finished.stdout.startswith("simulate   would run on 2 ranks: raw/realisation-0000-000000.hdf5 changed")
 
 
 def test_more_ranks_than_shards(smoke, command, tmp_path):

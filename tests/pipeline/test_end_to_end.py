@@ -119,7 +119,7 @@ def test_second_run_does_nothing(smoke, command):
     again = command("run", smoke.config, f"run_dir={smoke.run_dir}")
     assert again.exit_code == 0 and again.errors == []
     lines = again.stdout.splitlines()
-    assert lines[: len(STAGE_NAMES)] == [f"{name:<9} up to date" for name in STAGE_NAMES]
+    assert lines[: len(STAGE_NAMES)] == [f"{name:<10} up to date" for name in STAGE_NAMES]
     assert lines[-1] == smoke.finished.stdout.splitlines()[-1]
     assert again.seconds < smoke.finished.seconds / 5
     after = states(smoke.run_dir)

@@ -95,7 +95,7 @@ def test_from_a_users_file_to_a_trained_network(command, experiment_file, tmp_pa
     with h5py.File(tmp_path / "data" / "eddies.hdf5", "a") as file:
         file["t1_fields/wind"][0, 0] *= 2
     finished = command("run", experiment_file, "--dry-run")
-    assert finished.stdout.startswith("simulate  would run: experiment or input changed")
+    assert finished.stdout.startswith("simulate   would run: experiment or input changed")
 
 
 def test_not_a_number_in_a_users_file(command, experiment_file, well_file, tmp_path):
