@@ -53,16 +53,10 @@ class DeconvolutionNet(nn.Module):
         self.nx, self.ny = shape
         self.hx, self.hy = float(spacing[0]), float(spacing[1])
         self.viscosity = viscosity
-        coarsest = max(self.hx, self.hy)
-        self.inverse_kmax = coarsest / math.pi
-        largest = math.hypot(coarsest / self.hx, coarsest / self.hy)
-        self.knots_per_kmax = (knots - 1) / largest
-        ratio = (torch.arange(knots) / self.knots_per_kmax).clamp_max(START_TOP)
-        # Of a - 1, b - 1 and d, a column each.
-        values = torch.zeros(knots, 3)
-        values[:, 2] = math.sqrt(START) * ratio**START_POWER
-        self.values = nn.Parameter(values)
-        self.register_buffer("rate_scale", torch.tensor(velocity_rms / coarsest))
+        self.inverse_kmax = max(spacing) / math.pi
+        self.knots_per_kmax = knots_per_kmax(spacing, knots)
+        self.values = nn.Parameter(first_values(self.knots_per_kmax, knots))
+        self.register_buffer("rate_scale", torch.tensor(velocity_rms / max(spacing)))
 
     def forward(self, velocity: Tensor) -> Tensor:
         """Acceleration (b, 2, nx, ny) [m/s^2] of a staggered velocity of the same shape [m/s]."""
@@ -116,6 +110,19 @@ class DeconvolutionNet(nn.Module):
         host_k2 = (2 - 2 * torch.cos(2 * half_x)) / self.hx**2 + (2 - 2 * torch.cos(2 * half_y)) / self.hy**2
         linear = self.viscosity * (host_k2 - k2) - self.rate_scale * damping.square() * (k2 > 0)
         return to_points, curl, from_points, linear
+
+
+def knots_per_kmax(spacing: tuple[float, ...], knots: int) -> float:
+    """How many knots there are up to kmax, the last being at the largest wavenumber of the grid."""
+    return (knots - 1) / math.hypot(*(max(spacing) / h for h in spacing))
+
+
+def first_values(knots_per_kmax: float, knots: int) -> Tensor:
+    """Values of a - 1, b - 1 and d before training, shape (knots, 3)."""
+    ratio = (torch.arange(knots) / knots_per_kmax).clamp_max(START_TOP)
+    values = torch.zeros(knots, 3)
+    values[:, 2] = math.sqrt(START) * ratio**START_POWER
+    return values
 
 
 def fine_points(points: int) -> int:

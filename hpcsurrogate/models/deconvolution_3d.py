@@ -3,8 +3,8 @@
     acceleration = B N(A u) + D u + div(flux of the host)
 
 Legend: as in deconvolution.py; centre = the middle of a cell, where all three components are brought together, half a
-cell from each one's own face. Sixteen FFTs of a scalar: three forth and three back to reach the centres, five forth
-from there, since the trace of the product goes into the pressure, and three back; plus the cuts between the grids.
+cell from each one's own face. Fourteen FFTs of a scalar: three forth and three back to reach the centres, five forth
+from there, since the trace of the product goes into the pressure, and three back.
 """
 
 import math
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hpcsurrogate.models.deconvolution import START, START_POWER, START_TOP, fine_points, sinc
+from hpcsurrogate.models.deconvolution import fine_points, first_values, knots_per_kmax, sinc
 from hpcsurrogate.models.spline import spline
 
 
@@ -47,16 +47,10 @@ class DeconvolutionNet3D(nn.Module):
         self.nx, self.ny, self.nz = shape
         self.hx, self.hy, self.hz = (float(h) for h in spacing)
         self.viscosity = viscosity
-        coarsest = max(spacing)
-        self.inverse_kmax = coarsest / math.pi
-        largest = math.sqrt(sum((coarsest / h) ** 2 for h in spacing))
-        self.knots_per_kmax = (knots - 1) / largest
-        ratio = (torch.arange(knots) / self.knots_per_kmax).clamp_max(START_TOP)
-        # Of a - 1, b - 1 and d, a column each.
-        values = torch.zeros(knots, 3)
-        values[:, 2] = math.sqrt(START) * ratio**START_POWER
-        self.values = nn.Parameter(values)
-        self.register_buffer("rate_scale", torch.tensor(velocity_rms / coarsest))
+        self.inverse_kmax = max(spacing) / math.pi
+        self.knots_per_kmax = knots_per_kmax(spacing, knots)
+        self.values = nn.Parameter(first_values(self.knots_per_kmax, knots))
+        self.register_buffer("rate_scale", torch.tensor(velocity_rms / max(spacing)))
 
     def forward(self, velocity: Tensor) -> Tensor:
         """Acceleration (b, 3, nx, ny, nz) [m/s^2] of a staggered velocity of the same shape [m/s]."""

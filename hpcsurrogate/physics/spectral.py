@@ -20,7 +20,7 @@ from torch import Tensor
 from hpcsurrogate.core.config import ConstantPowerForcing, Flow, Hyperviscosity
 from hpcsurrogate.physics.forcing import LargeScaleDrive, body_force_hat
 from hpcsurrogate.physics.grid import Grid
-from hpcsurrogate.physics.time_stepping import Decay, integrating_factor_rk4
+from hpcsurrogate.physics.time_stepping import Decay, growth_rates, integrating_factor_rk4
 
 Closure = Callable[[Tensor], Tensor]
 
@@ -73,7 +73,7 @@ class SpectralSolver:
         self._biot_savart = (_kx_fastest(biot_savart), _kx_fastest(biot_savart * half_cell))
         self._product = (_kx_fastest(product), _kx_fastest(product * half_cell.conj()))
         self._closure_curl = (self._curl, _kx_fastest(self._curl * half_cell.conj()))
-        self.linear = _kx_fastest(self._linear(hyperviscosity)[:, columns])
+        self.linear = _kx_fastest(growth_rates(flow, grid.k2, grid.spacing, hyperviscosity)[:, columns])
         force_hat = body_force_hat(flow.forcing, grid, points_per_wave=3 if dealias == "two_thirds" else 2)
         self._force_curl = (
             torch.zeros((), dtype=complex_dtype, device=grid.device)
@@ -94,14 +94,6 @@ class SpectralSolver:
             my = torch.arange(ny // 2 + 1, device=self.grid.device)[None, :]
             mask &= (mx < nx / 3) & (my < ny / 3)
         return mask
-
-    def _linear(self, hyperviscosity: Hyperviscosity | None) -> Tensor:
-        """Growth rates of the modes, negative, shape (nx, ny // 2 + 1), real [1/s]."""
-        linear = -self.flow.viscosity * self.grid.k2 - self.flow.drag
-        if hyperviscosity is not None:
-            k2_max = (math.pi / max(self.grid.spacing)) ** 2
-            linear = linear - hyperviscosity.rate * (self.grid.k2 / k2_max) ** hyperviscosity.power
-        return linear
 
     def with_damping(self, rates: Tensor) -> "SpectralSolver":
         """The same solver, its linear term less `rates`, shape of the grid's half-spectrum, real [1/s]."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from hpcsurrogate.core.config import ConstantPowerForcing, Flow, Hyperviscosity
 from hpcsurrogate.physics.forcing import LargeScaleDrive, body_force_hat, require_resolved
 from hpcsurrogate.physics.grid import Grid
-from hpcsurrogate.physics.time_stepping import Decay, integrating_factor_rk4
+from hpcsurrogate.physics.time_stepping import Decay, growth_rates, integrating_factor_rk4
 from hpcsurrogate.physics.transforms import LocalTransform, largest_wave, mode_numbers, place_modes, spectrum_order
 
 Closure = Callable[[Tensor], Tensor]
@@ -68,7 +68,7 @@ class SpectralSolver3D:
         unshifted = (-1j * self._mask).to(self.complex_dtype)
         # What turns the sum over k_j T_ij into -d_j T_ij of the kept modes, on the grid itself and on the moved one.
         self._finish = (unshifted, None if self._half_cell is None else unshifted * self._half_cell.conj())
-        self.linear = self._linear(hyperviscosity)
+        self.linear = growth_rates(flow, self._k2, grid.spacing, hyperviscosity)
         self._force_hat = self._steady_force()
         self._drive = self._large_scale_drive()
         self._decay = Decay(self.linear, self.complex_dtype)
@@ -82,14 +82,6 @@ class SpectralSolver3D:
     def _half_cell_shift(self) -> Tensor:
         phase = sum(k * (h / 2) for k, h in zip(self.transform.k, self.grid.spacing, strict=True))
         return spectrum_order(torch.exp(1j * phase).to(self.complex_dtype))
-
-    def _linear(self, hyperviscosity: Hyperviscosity | None) -> Tensor:
-        """Growth rates of the modes, negative, shape of one component, real [1/s]."""
-        linear = -self.flow.viscosity * self._k2 - self.flow.drag
-        if hyperviscosity is not None:
-            k2_max = (math.pi / max(self.grid.spacing)) ** 2
-            linear = linear - hyperviscosity.rate * (self._k2 / k2_max) ** hyperviscosity.power
-        return linear
 
     def with_damping(self, rates: Tensor) -> "SpectralSolver3D":
         """The same solver, its linear term less `rates`, shape of the grid's half-spectrum, real [1/s]."""

@@ -1,14 +1,30 @@
-"""Explicit Runge-Kutta steps shared by every solver: plain, and with the linear term integrated exactly.
+"""Explicit Runge-Kutta steps shared by every solver: plain, and with the linear term integrated exactly; that term.
 
 Legend: y state, N(y, stage) slow right-hand side, L diagonal linear operator, E = exp(L dt / 2).
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from hpcsurrogate.core.config import Flow, Hyperviscosity
+
 Rhs = Callable[[Tensor, int], Tensor]
+
+
+def hyperviscous_rates(k2: Tensor, spacing: Sequence[float], rate: float, power: int) -> Tensor:
+    """Return rate (k / kmax)^(2 power) [1/s], kmax = pi / h of the largest spacing h [m], from k^2 [rad^2/m^2]."""
+    return rate * (k2 / (math.pi / max(spacing)) ** 2) ** power
+
+
+def growth_rates(flow: Flow, k2: Tensor, spacing: Sequence[float], hyperviscosity: Hyperviscosity | None) -> Tensor:
+    """Return what viscosity, drag and hyperviscosity do to each mode, negative, shape of `k2` [1/s]."""
+    growth = -flow.viscosity * k2 - flow.drag
+    if hyperviscosity is None:
+        return growth
+    return growth - hyperviscous_rates(k2, spacing, hyperviscosity.rate, hyperviscosity.power)
 
 
 class Decay:

@@ -1,11 +1,10 @@
 """Closures that are no stress: none at all, and linear damping of the small scales."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from hpcsurrogate.physics.grid import Grid
+from hpcsurrogate.physics.time_stepping import hyperviscous_rates
 
 
 class NoClosure:
@@ -33,7 +32,7 @@ class Hyperviscosity:
 
     def __init__(self, grid: Grid, rate: float, power: int) -> None:
         self.rate, self.power = rate, power
-        self.highest_wavenumber = math.pi / max(grid.spacing)
+        self.spacing = grid.spacing
         self.shape, self.axes = grid.shape, tuple(range(-grid.num_dims, 0))
         self.damping = -self.damping_rates(grid)
 
@@ -42,7 +41,7 @@ class Hyperviscosity:
 
         A host takes it into its linear term (`with_damping`), where it costs nothing.
         """
-        return self.rate * (grid.k2 / self.highest_wavenumber**2) ** self.power
+        return hyperviscous_rates(grid.k2, self.spacing, self.rate, self.power)
 
     def __call__(self, velocity: Tensor) -> Tensor:
         """Return the damping of each mode, shape (batch, d, nx, ny[, nz]) [m/s^2]."""
