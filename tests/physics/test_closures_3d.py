@@ -280,12 +280,16 @@ def test_momentum_is_conserved_and_uniform_flow_untouched_and_drift_ignored(host
     torch.testing.assert_close(closure(velocity + wind), acceleration, rtol=0, atol=1e-9)  # values of order 100
 
 
-@pytest.mark.parametrize("kind", DISSIPATIVE)
-@pytest.mark.parametrize("num_dims", [2, 3])
+# WALE and Vreman have no form in two dimensions; the first term of the series has no transfer there (below).
+IN_SPACE_ALONE = ("wale", "vreman", "regularised2")
+
+
+@pytest.mark.parametrize(
+    ("num_dims", "kind"),
+    [(3, kind) for kind in DISSIPATIVE] + [(2, kind) for kind in DISSIPATIVE if kind not in IN_SPACE_ALONE],
+)
 def test_what_must_not_give_energy_takes_it_out(host, kind, num_dims):
     if num_dims == 2:
-        if kind in ("wale", "vreman", "regularised2"):
-            pytest.skip("three-dimensional; the first term of the series has no transfer in two dimensions (below)")
         host = host_of(host.layout, (12, 16), (TWO_PI, 2 * TWO_PI))
     velocity = noise(host, batch=4)
     velocity = torch.cat((velocity, -velocity))  # what is clipped at one sign of a field acts at the other
