@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHON TORCH TORCH_INDEX
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench closures fuzz faults hosts clean
+.PHONY: help install demo test lint bench closures fuzz faults hosts openfoam clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,9 @@ faults: install  ## every fault injected for real, then 100 kills at random mome
 hosts: install  ## a million random inputs under floating-point traps, sanitizers, all hosts at length: a quarter of an hour
 	@bash scripts/test_system.sh
 	$(BIN)/python -m pytest tests/hosts --long
+
+openfoam: install  ## the library that gives OpenFOAM our closures, in build/openfoam: about a minute
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash hpcsurrogate/embed/native/openfoam/build.sh build/openfoam
 
 clean:  ## remove .venv and what tools left; runs/ stays
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache

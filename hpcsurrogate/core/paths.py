@@ -91,6 +91,16 @@ class RunPaths:
         return self.run_dir / "pointwise.pt"
 
     @property
+    def cells(self) -> Path:
+        """Samples of single cells and their catalogue, written by ingest."""
+        return self.run_dir / "cells"
+
+    @property
+    def fit(self) -> Path:
+        """Scores and training curve of a closure trained on them."""
+        return self.run_dir / "fit.json"
+
+    @property
     def compiled(self) -> Path:
         """The artifact compiled for one kind of processor."""
         return self.run_dir / "model.pt2"

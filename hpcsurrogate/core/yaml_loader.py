@@ -3,15 +3,19 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from hpcsurrogate.core import config_messages
 from hpcsurrogate.core.config import Experiment, WellSource
+from hpcsurrogate.core.config_cells import CellExperiment
 from hpcsurrogate.core.errors import ConfigError
+from hpcsurrogate.core.section import Section
 from hpcsurrogate.core.yaml_tree import MarkedTree, read_tree
+
+File = TypeVar("File", bound=Section)
 
 
 def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -31,6 +35,29 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
     ConfigError    one line `file:line:column: key: what` if the file is missing, empty, not strict YAML, or asks for
                    something that does not exist
     """
+    experiment = _validated(path, overrides, Experiment)
+    return _with_absolute_files(experiment, Path(path))
+
+
+def load_cell_experiment(path: str | Path, overrides: Sequence[str] = ()) -> CellExperiment:
+    """Read the file of a closure for single cells, in every way as `load_experiment`.
+
+    Returns
+    -------
+    CellExperiment    frozen; the folders of both cases are made absolute, counted from the folder of the file
+
+    Raises
+    ------
+    ConfigError    as `load_experiment`
+    """
+    experiment = _validated(path, overrides, CellExperiment)
+    folder = Path(path).resolve().parent
+    source = experiment.simulate.model_copy(update={"case": str(folder / experiment.simulate.case)})
+    target = experiment.prepare.model_copy(update={"coarse": str(folder / experiment.prepare.coarse)})
+    return experiment.model_copy(update={"simulate": source, "prepare": target})
+
+
+def _validated(path: str | Path, overrides: Sequence[str], model: type[File]) -> File:
     tree = read_tree(_read_text(Path(path)), str(path))
     if tree.content is None:
         raise ConfigError(f"{path}: file is empty; `hpcsurrogate new NAME` writes a starter")
@@ -40,10 +67,9 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
         _apply_override(tree, override)
     try:
         # JSON mode is what lets a list fill a tuple while all other types stay strict.
-        experiment = Experiment.model_validate_json(json.dumps(tree.content))
+        return model.model_validate_json(json.dumps(tree.content))
     except ValidationError as error:
-        raise ConfigError(config_messages.first_problem(error, tree, Experiment)) from None
-    return _with_absolute_files(experiment, Path(path))
+        raise ConfigError(config_messages.first_problem(error, tree, model)) from None
 
 
 def dump_experiment(experiment: Experiment) -> str:

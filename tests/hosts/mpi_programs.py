@@ -22,7 +22,8 @@ def cmake_options(language: str) -> tuple[str, ...]:
     header, library = prefix / "include/mpi.h", prefix / "lib/libmpi.so"
     if header.exists() and library.exists():
         names = {f"{language}_LIB_NAMES": "mpi", "mpi_LIBRARY": library, f"{language}_HEADER_DIR": header.parent}
-        return tuple(f"-DMPI_{name}={value}" for name, value in names.items())
+        # Nor is a wrapper on PATH asked: another MPI may be installed to run programs, without its headers.
+        return ("-DMPI_SKIP_COMPILER_WRAPPER=ON", *(f"-DMPI_{name}={value}" for name, value in names.items()))
     wrapper = prefix / "bin" / {"C": "mpicc", "CXX": "mpicxx"}[language]
     return (f"-DMPI_{language}_COMPILER={wrapper}",)
 

@@ -1,0 +1,61 @@
+"""The file of a closure for single cells, trained on a fine run of OpenFOAM: its sections as typed, frozen models."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from hpcsurrogate.core.config import Fallback, TensorBasisModel
+from hpcsurrogate.core.section import PositiveFloat, PositiveInt, Section
+
+
+class OpenFoamSource(Section):
+    """A fine run of OpenFOAM."""
+
+    kind: Literal["openfoam"]
+    case: str = Field(description="folder of the fine case, relative to this file; whole or decomposed")
+    velocity: str = Field("U", description="name of the velocity's field")
+    start: float | None = Field(None, description="first time that is read [s]; the first there is if not given")
+    stop: float | None = Field(None, description="last time that is read [s]; the last there is if not given")
+
+    @model_validator(mode="after")
+    def _times_in_order(self):
+        if self.start is not None and self.stop is not None and self.stop < self.start:
+            raise ValueError("stop lies before start")
+        return self
+
+
+class CoarseMesh(Section):
+    """What the fine run is averaged onto."""
+
+    coarse: str = Field(
+        description="folder of the coarse case, relative to this file, with its mesh and boundary conditions"
+    )
+    validation: Annotated[float, Field(gt=0, lt=1)] = Field(0.25, description="share of the times, the last ones")
+
+
+class CellTraining(Section):
+    """Regression on the stresses of cells."""
+
+    model: TensorBasisModel
+    epochs: PositiveInt = 20
+    batch_size: PositiveInt = Field(4096, description="cells per step")
+    learning_rate: PositiveFloat = 3e-3
+
+
+class CellExport(Section):
+    """The exported closure."""
+
+    dtype: Literal["float32", "float64"] = Field("float64", description="type of its weights, arithmetic and results")
+    fallback: Fallback = Fallback()
+
+
+class CellExperiment(Section):
+    """The whole file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    run_dir: str = Field(description="where everything is written, relative to the working directory")
+    seed: int = 0
+    simulate: OpenFoamSource
+    prepare: CoarseMesh
+    train: CellTraining
+    export: CellExport = CellExport()

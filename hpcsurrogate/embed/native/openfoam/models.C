@@ -1,0 +1,6 @@
+// Puts the models among those that a case may name.
+#include "turbulentTransportModels.H"
+
+#include "hpcsurrogateLES.H"
+
+makeLESModel(hpcsurrogate);

@@ -1,0 +1,77 @@
+"""Artifacts for OpenFOAM whose answer is known: its own Smagorinsky model, and others with random weights."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hpcsurrogate.core.metadata import FilterDescription, HostDescription
+from hpcsurrogate.export.pointwise import describe_pointwise, write_pointwise
+from hpcsurrogate.models.tensor_basis import TensorBasisStress
+
+
+class OpenFOAMSmagorinsky(nn.Module):
+    """The stress of OpenFOAM's Smagorinsky, whose energy k balances production and dissipation.
+
+        Ce k^1.5 / Delta = -tau_ij S_ij,   tau = 2/3 k I - 2 nut S_dev,   nut = Ck Delta sqrt(k)
+
+    With a divergence, which a gradient at cells has even if the fluxes balance, k is the root of a quadratic.
+    """
+
+    def __init__(self, ck: float = 0.094, ce: float = 1.048):
+        super().__init__()
+        self.ck, self.ce = ck, ce
+
+    def forward(self, velocity_gradient: Tensor, filter_width: Tensor) -> Tensor:
+        """Deviatoric stress (n, 6) [m^2/s^2] of gradients (n, 9) [1/s] and widths (n,) [m]."""
+        xx, xy, xz, yx, yy, yz, zx, zy, zz = velocity_gradient.unbind(1)
+        divergence = xx + yy + zz
+        mean = divergence / 3
+        off_diagonal = (0.5 * (xy + yx), 0.5 * (xz + zx), 0.5 * (yz + zy))
+        strain = torch.stack(
+            (xx - mean, off_diagonal[0], off_diagonal[1], yy - mean, off_diagonal[2], zz - mean), dim=1
+        )
+        twice = torch.tensor([1, 2, 2, 1, 2, 1], dtype=strain.dtype)
+        a, b = self.ce / filter_width, 2 / 3 * divergence
+        c = 2 * self.ck * filter_width * (strain.square() * twice).sum(1)
+        root_k = (-b + (b.square() + 4 * a * c).sqrt()) / (2 * a)
+        # A branch that is never used divides zero by zero in every cell: a host that traps that would end.
+        root_k = torch.where(filter_width > 0, root_k, (c - c) / (b - b))
+        return -2 * (self.ck * filter_width * root_k).unsqueeze(1) * strain
+
+
+class ConstantViscosity(nn.Module):
+    """tau_dev = -2 nu S_dev, whose flow is the laminar one at another viscosity; below zero it gives energy back.
+
+    Parameters
+    ----------
+    viscosity : float    [m^2/s]
+    """
+
+    def __init__(self, viscosity: float):
+        super().__init__()
+        self.viscosity = viscosity
+
+    def forward(self, velocity_gradient: Tensor, filter_width: Tensor) -> Tensor:
+        """Deviatoric stress (n, 6) [m^2/s^2] of gradients (n, 9) [1/s] and widths (n,) [m], which do not matter."""
+        xx, xy, xz, yx, yy, yz, zx, zy, zz = velocity_gradient.unbind(1)
+        mean = (xx + yy + zz) / 3
+        twice_strain = (2 * (xx - mean), xy + yx, xz + zx, 2 * (yy - mean), yz + zy, 2 * (zz - mean))
+        return -self.viscosity * torch.stack(twice_strain, dim=1)
+
+
+def write_artifact(path: Path, core: nn.Module, largest_gradient: float = 1e7, dtype: str = "float64") -> Path:
+    """Write a closure of cells as an artifact for three dimensions; `largest_gradient` [1/s]."""
+    host = HostDescription(kind="finite_volume", order=2, grid_spacing=(0.1, 0.1, 0.1), time_step=0.1)
+    metadata = describe_pointwise(
+        type(core).__name__, 3, FilterDescription(kind="box", width=0.1), host, largest_gradient, dtype=dtype
+    )
+    write_pointwise(path, core, metadata)
+    return path
+
+
+def random_tensor_basis(channels: int, hidden_layers: int = 2) -> TensorBasisStress:
+    """Return a tensor basis network with random weights, always the same."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return TensorBasisStress(3, channels, hidden_layers)

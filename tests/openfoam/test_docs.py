@@ -1,0 +1,24 @@
+"""docs/openfoam.md: the dictionary on the page is one that runs."""
+
+import re
+import shutil
+from pathlib import Path
+
+from tests.openfoam.cases import channel
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/openfoam.md"
+
+
+def test_dictionaries_of_the_page_run(library, smagorinsky, tmp_path):
+    libs, turbulence = re.findall(r"```cpp\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    case = channel(tmp_path / "case", 2, (3, 4, 2))
+    with (case.path / "system/controlDict").open("a") as file:
+        file.write(libs.replace("build/openfoam/libhpcsurrogateOpenFOAM.so", str(library)))
+    header = "FoamFile { version 2.0; format ascii; class dictionary; object turbulenceProperties; }\n"
+    (case.path / "constant/turbulenceProperties").write_text(header + turbulence)
+    for file in (smagorinsky, smagorinsky.with_name("pointwise.pt.sha256")):
+        shutil.copy(file, case.path / "constant")
+    log = case.solve()
+    assert "Selecting LES turbulence model hpcsurrogate" in log
+    # 3 x 8 x 2 cells, once at the start and once in each of two steps.
+    assert "hpcsurrogate: of 144 cells so far 0 got the classical closure: outside 0" in log
