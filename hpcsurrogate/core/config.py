@@ -35,6 +35,8 @@ from hpcsurrogate.core.config_train import (  # noqa: F401
     OnDivergence,
     PrincipalComponents,
     QuadraticStencilModel,
+    ResidualModel,
+    StressStencilModel,
     TensorBasisModel,
     Train,
     Transfer,
@@ -230,6 +232,9 @@ class Couple(Section):
     correlation: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="vorticity correlation to stay above")
     contenders: Annotated[tuple[Contender, ...], Field(min_length=1)]
     ladder: tuple[EvenInt, ...] = Field((), description="grids nx of the bare host, for the effective resolution")
+    lengthen_steps: bool = Field(
+        True, description="every run takes the longest time step that costs it no accuracy, found on validation data"
+    )
 
     @model_validator(mode="after")
     def _names_differ(self):
@@ -308,14 +313,14 @@ class Experiment(Section):
     def of_case(self, case: UnseenCase) -> "Experiment":
         """Return the experiment that records an unseen case, from random starts of its own, and runs the contenders.
 
-        It has no ladders and no further cases. Where the case has a host, grids and time steps of the hosts that
-        contenders have of their own change in the same proportion as the experiment's.
+        It has no ladders and no further cases, and runs at the given time steps. Where the case has a host, grids and
+        time steps of the hosts that contenders have of their own change in the same proportion as the experiment's.
         """
         contenders = tuple(
             contender.model_copy(update={"ladder": (), "host": self._carried_over(contender.host, case.host)})
             for contender in self.couple.contenders
         )
-        couple = {"contenders": contenders, "ladder": ()}
+        couple = {"contenders": contenders, "ladder": (), "lengthen_steps": False}
         couple |= {key: value for key in ("duration", "starts") if (value := getattr(case, key)) is not None}
         sections = {key: value for key in ("flow", "host", "simulate") if (value := getattr(case, key)) is not None}
         return self.model_copy(

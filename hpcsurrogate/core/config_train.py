@@ -46,11 +46,28 @@ class TensorBasisModel(Section):
     hidden_layers: PositiveInt = 2
 
 
+class StressStencilModel(Section):
+    """SGS stress of a cell from products of learned stencils of the velocity gradient; any host with square cells."""
+
+    kind: Literal["stress_stencil"]
+    channels: PositiveInt = Field(8, description="products, each of two learned stencils")
+
+
 class DeconvolutionModel(Section):
     """Learned transfer functions around the quadratic term of the equations, by FFTs, and a learned damping."""
 
     kind: Literal["deconvolution"]
     knots: PositiveInt = Field(16, description="values of each function of the wavenumber, joined smoothly")
+
+
+class ResidualModel(Section):
+    """A base that is good already, and a network whose output is added to it: zero at first, then learned with it."""
+
+    kind: Literal["residual"]
+    base: DeconvolutionModel
+    correction: Annotated[QuadraticStencilModel | CnnModel, Field(discriminator="kind")] = Field(
+        description="a `cnn` sees the velocity alone here: without principal_components and scalars"
+    )
 
 
 class FourierOperatorModel(Section):
@@ -70,7 +87,14 @@ class DampingModel(Section):
 
 
 Model = Annotated[
-    QuadraticStencilModel | CnnModel | TensorBasisModel | DeconvolutionModel | FourierOperatorModel | DampingModel,
+    QuadraticStencilModel
+    | CnnModel
+    | TensorBasisModel
+    | StressStencilModel
+    | DeconvolutionModel
+    | ResidualModel
+    | FourierOperatorModel
+    | DampingModel,
     Field(discriminator="kind"),
 ]
 
@@ -87,13 +111,18 @@ class Augmentation(Section):
 
 
 class Apriori(Section):
-    """First phase: regression on the host's commutator (or on the divergence of the SGS stress)."""
+    """First phase: regression on the host's commutator (or on the SGS stress or its divergence)."""
 
-    target: Literal["commutator", "sgs_force"] = "commutator"
+    target: Literal["commutator", "sgs_force", "sgs_stress"] = "commutator"
     epochs: Annotated[int, Field(ge=0)] = 20
     batch_size: PositiveInt = Field(16, description="samples per step, over all ranks")
     learning_rate: PositiveFloat = 3e-3
     augmentation: Augmentation = Augmentation()
+
+    @property
+    def force(self) -> Literal["commutator", "sgs_force"]:
+        """The force that belongs to the target: what the closure returns to a host."""
+        return "commutator" if self.target == "commutator" else "sgs_force"
 
 
 class Unrolled(Section):
@@ -113,6 +142,9 @@ class Unrolled(Section):
     recompute: bool = Field(
         False, description="keep one state a coarse step and recompute the rest: slower, far leaner"
     )
+    spectrum_weight: NonNegativeFloat = Field(
+        0.0, description="of the squared error of the logarithm of the energy spectrum, beside that of the velocity"
+    )
 
 
 class LearningRateScaling(Section):
@@ -127,7 +159,7 @@ class Transfer(Section):
 
     path: str = Field(
         description="an artifact (model.pt), weights.safetensors or a checkpoint's folder, relative to the working"
-        " directory; same kind and size of network"
+        " directory; same kind and size of network, or of the base of a residual one"
     )
     frozen: tuple[str, ...] = Field((), description="names of parameters that keep their values")
     learning_rates: dict[str, PositiveFloat] = Field(

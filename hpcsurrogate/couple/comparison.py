@@ -1,8 +1,8 @@
 """All runs of one comparison, their scores and costs, as the lines and arrays that the stage writes."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from torch import Tensor
@@ -25,6 +25,7 @@ from hpcsurrogate.couple.scoring import (
     score,
     vorticity_plane,
 )
+from hpcsurrogate.couple.time_steps import StepTrial
 from hpcsurrogate.couple.tuning import Tuning
 from hpcsurrogate.couple.verdict import Line
 from hpcsurrogate.physics.hosts import AnyHost, fold_damping, make_host
@@ -74,15 +75,24 @@ def run_entry(plan: Plan, entry: Entry, references: dict[Key, Reference]) -> Res
     )
 
 
-def describe_results(plan: Plan, results: Sequence[Result], tunings: dict[str, Tuning]) -> list[Line]:
+def describe_results(
+    plan: Plan,
+    results: Sequence[Result],
+    draws: np.ndarray,
+    tunings: Mapping[str, Tuning],
+    step_trials: Mapping[str, Sequence[StepTrial]],
+) -> list[Line]:
     """Measure what the runs cost, find the effective resolutions, and return the lines of couple.json.
 
-    Times are in [s], costs in milliseconds per step and per simulated second at batch 1 on one thread.
+    Times are in [s], costs in milliseconds per step and per simulated second at batch 1 on one thread. Intervals are
+    those of `draws`, the `bootstrap_weights` of the starts, shape (r, b).
     """
     step_costs = measure_costs([TimedRun(r.host, r.closure, r.start) for r in results])
     bare = next(result for result in results if result.entry.role == "bare")
     lines = [
-        _describe(plan, result, 1e3 * cost, tunings) | _scores(plan, result.score, bare.score)
+        _describe(plan, result, 1e3 * cost, tunings.get(result.entry.name))
+        | {"step_trials": [asdict(trial) for trial in step_trials.get(result.entry.name, ())]}
+        | _scores(plan, result.score, bare.score, draws)
         for result, cost in zip(results, step_costs, strict=True)
     ]
     add_prices(lines)
@@ -121,9 +131,8 @@ def _late_quantiles(statistics: Statistics) -> np.ndarray:
     return statistics.quantiles[last_quarter(len(statistics.energy))].mean(dim=(0, 1)).numpy()
 
 
-def _describe(plan: Plan, result: Result, cost_ms: float, tunings: dict[str, Tuning]) -> Line:
+def _describe(plan: Plan, result: Result, cost_ms: float, tuning: Tuning | None) -> Line:
     entry = result.entry
-    tuning = tunings.get(entry.name)
     return {
         "name": entry.name,
         "role": entry.role,
@@ -147,11 +156,11 @@ def _describe(plan: Plan, result: Result, cost_ms: float, tunings: dict[str, Tun
     }  # fmt: skip
 
 
-def _scores(plan: Plan, score: Score, bare: Score) -> Line:
+def _scores(plan: Plan, score: Score, bare: Score, draws: np.ndarray) -> Line:
     found = {
         "decorrelation_time": score.decorrelation_time,
         "decorrelation_times": score.decorrelation_times,
-        "decorrelation_interval": list(score.decorrelation_interval),
+        "decorrelation_interval": list(score.decorrelation_interval(draws)),
         "reached_end": score.reached_end,
         "stable": score.stable,
         "blow_up_time": score.blow_up_time,
@@ -161,15 +170,16 @@ def _scores(plan: Plan, score: Score, bare: Score) -> Line:
         "energy_budget": score.energy_budget and score.energy_budget.as_dict(),
         "enstrophy_budget": score.enstrophy_budget and score.enstrophy_budget.as_dict(),
     }
+    intervals = score.distance_intervals(draws)
     for name in DISTANCES:
-        interval = score.distance_intervals[name]
+        interval = intervals[name]
         found |= {name: score.distances[name], f"{name}_interval": interval and list(interval)}
     moments = np.linspace(0, plan.num_intervals, ROLLOUT_PARTS + 1).round().astype(int)[1:]
     errors = score.rollout.mean(dim=1).tolist()
     found["rollout_error_at"] = [
         {"time": float(plan.times[i]), "error": errors[i] if math.isfinite(errors[i]) else None} for i in moments
     ]
-    similar = similarities(score.ingredients, bare.ingredients)
+    similar = similarities(score.ingredients, bare.ingredients, draws)
     mean = similar.pop("mean")
     found |= {
         "similarity": mean and mean["value"],

@@ -6,14 +6,14 @@ grid of its own ladder has that contender's role and its name in `ladder_of`.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from hpcsurrogate.core.config import Closure, Contender, Experiment, Host, Learned, NoClosure
+from hpcsurrogate.core.config import Closure, Contender, Experiment, Flow, Host, Learned, NoClosure
 from hpcsurrogate.core.errors import ConfigError
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.couple.plan import Plan
@@ -26,6 +26,8 @@ from hpcsurrogate.physics.grid import Grid
 from hpcsurrogate.physics.hosts import AnyHost
 
 ClosureFunction = Callable[[Tensor], Tensor]
+
+SAME_SPACING = 1e-6  # relative; lengths and points as written in the experiment file
 
 
 class LearnedClosure:
@@ -98,6 +100,11 @@ class Entry:
         """Return the same line with keys of the closure set."""
         return replace(self, closure=self.closure.model_copy(update=dict(constants)))
 
+    def with_steps(self, steps_per_snapshot: int, interval: float) -> "Entry":
+        """Return the same line with another number of steps in a snapshot interval [s]."""
+        host = self.host.model_copy(update={"time_step": interval / steps_per_snapshot})
+        return replace(self, host=host, steps_per_snapshot=steps_per_snapshot)
+
 
 def fit_time_step(time_step: float, interval: float) -> tuple[float, int]:
     """Return the largest time step [s] not above `time_step` that divides `interval`, and how many of them fill it."""
@@ -142,6 +149,28 @@ def make_entries(experiment: Experiment, interval: float) -> list[Entry]:
 def artifact_path(paths: RunPaths, closure: Learned) -> Path:
     """Return the file of a learned closure: the one it names, or the one that the experiment exports."""
     return paths.model if closure.artifact is None else Path(closure.artifact)
+
+
+def require_same_spacing(artifact: Artifact, host: Host, flow: Flow) -> None:
+    """Refuse a closure that was trained on other cells than those of a host.
+
+    Raises
+    ------
+    ConfigError    naming the artifact and both spacings [m]
+    """
+    trained = artifact.metadata.host.grid_spacing
+    spacing = [length / points for length, points in zip(flow.domain, host.grid, strict=True)]
+    if len(trained) != len(spacing) or not all(
+        math.isclose(a, b, rel_tol=SAME_SPACING) for a, b in zip(trained, spacing, strict=True)
+    ):
+        raise ConfigError(
+            f"the artifact {artifact.path} is for cells of {_lengths(trained)}, but host.grid and flow.domain give "
+            f"{_lengths(spacing)}: change both in proportion"
+        )
+
+
+def _lengths(lengths: Iterable[float]) -> str:
+    return " by ".join(f"{length:.6g} m" for length in lengths)
 
 
 def build_closure(plan: Plan, entry: Entry, host: AnyHost) -> ClosureFunction | None:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from hpcsurrogate.couple.bootstrap import interval
 from hpcsurrogate.couple.observation import DISTRIBUTIONS, Statistics
 from hpcsurrogate.evaluate.aposteriori import cumulative_distributions, wasserstein_distance
 
-BOOTSTRAP_RESAMPLES = 2000
 SPECTRUM_FLOOR = 1e-10  # of the fullest shell; float32 round-off, squared, stays below 1e-12
 DISTANCES = ("rollout_error", "spectrum_log_error", *(f"{name}_distance" for name in DISTRIBUTIONS))
 Array = np.ndarray
@@ -83,31 +83,13 @@ def even_weights(num_starts: int) -> Array:
     return np.full((1, num_starts), 1 / num_starts)
 
 
-def bootstrap_weights(num_starts: int) -> Array:
-    """Return the weights of the starts drawn again with replacement, shape (`BOOTSTRAP_RESAMPLES`, b); always the same.
-
-    As they are the same for all runs, differences and ratios of two runs are bootstrapped in pairs.
-    """
-    generator = np.random.default_rng(0)
-    return generator.multinomial(num_starts, np.full(num_starts, 1 / num_starts), BOOTSTRAP_RESAMPLES) / num_starts
-
-
-def interval(values: Array) -> tuple[float, float]:
-    """Return the 95 % percentile interval of bootstrapped values, shape (r,)."""
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def bootstrap_interval(values: Array) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of one value per start, shape (b,).
-
-    With one start it is that value twice: one start tells nothing about the spread.
-    """
-    return interval(bootstrap_weights(len(values)) @ values)
-
-
-def similarities(run: Ingredients, bare: Ingredients) -> dict:
+def similarities(run: Ingredients, bare: Ingredients, draws: Array) -> dict:
     """Return how much nearer to the reference a run is than the bare host, with bootstrapped 95 % intervals.
+
+    Parameters
+    ----------
+    run, bare : Ingredients
+    draws : ndarray, shape (r, b)    `bootstrap_weights` of the starts
 
     Returns
     -------
@@ -115,12 +97,10 @@ def similarities(run: Ingredients, bare: Ingredients) -> dict:
             distance is not finite or the bare host has none
     """
     found: dict[str, dict | None] = {}
-    num_starts = len(run.rollout)
-    once, often = even_weights(num_starts), bootstrap_weights(num_starts)
     with np.errstate(divide="ignore", invalid="ignore"):
         value, spread = (
             {name: 1 - ours / bare.distances(weights)[name] for name, ours in run.distances(weights).items()}
-            for weights in (once, often)
+            for weights in (even_weights(len(run.rollout)), draws)
         )
     for parts in (value, spread):
         parts["mean"] = np.mean([parts[name] for name in DISTANCES], axis=0)

@@ -27,11 +27,13 @@ class Plan:
         return self.experiment.prepare.split.test if self.run_from is None else self.run_from
 
     @property
-    def tuned_on(self) -> tuple[int, ...]:
-        """Realisations that constants are tuned on; none where nothing is tuned."""
-        closures = [contender.closure for contender in self.experiment.couple.contenders]
-        is_tuned = any("tuned" in closure.model_dump().values() for closure in closures)
-        return self.experiment.prepare.split.validation if is_tuned else ()
+    def searched(self) -> tuple[int, ...]:
+        """Realisations on which constants and time steps are found; none where nothing is to be found."""
+        couple, split = self.experiment.couple, self.experiment.prepare.split
+        if couple.lengthen_steps:
+            return split.validation + split.train
+        is_tuned = any("tuned" in contender.closure.model_dump().values() for contender in couple.contenders)
+        return split.validation if is_tuned else ()
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -46,7 +48,7 @@ class Plan:
         ------
         ConfigError    if it differs between them
         """
-        realisations = self.tuned_on + self.realisations
+        realisations = self.searched + self.realisations
         intervals = {self.catalogue.entry(number).snapshot_interval for number in realisations}
         if len(intervals) > 1:
             raise ConfigError(

@@ -9,15 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsurrogate.couple.bootstrap import interval
 from hpcsurrogate.couple.budget import Budget, energy_budget, enstrophy_budget
 from hpcsurrogate.couple.distances import (
     DISTANCES,
     Ingredients,
-    bootstrap_interval,
-    bootstrap_weights,
     even_weights,
     gather,
-    interval,
 )
 from hpcsurrogate.couple.observation import Observation, Statistics
 from hpcsurrogate.evaluate.aposteriori import decorrelation_time, relative_l2_error, vorticity_correlation
@@ -69,10 +67,9 @@ class Score:
         """Mean over the starts [s]."""
         return float(np.mean(self.decorrelation_times))
 
-    @cached_property
-    def decorrelation_interval(self) -> tuple[float, float]:
-        """Bootstrap 95 % of the mean [s]."""
-        return bootstrap_interval(np.array(self.decorrelation_times))
+    def decorrelation_interval(self, draws: np.ndarray) -> tuple[float, float]:
+        """Bootstrap 95 % of the mean [s]; `draws` are the `bootstrap_weights` of the starts."""
+        return interval(draws @ np.array(self.decorrelation_times))
 
     @property
     def stable(self) -> bool:
@@ -97,12 +94,11 @@ class Score:
         """Relative L2 error of the velocity, mean over times and starts."""
         return self.distances["rollout_error"]
 
-    @cached_property
-    def distance_intervals(self) -> dict[str, tuple[float, float] | None]:
-        """Bootstrap 95 % of each of `DISTANCES`."""
+    def distance_intervals(self, draws: np.ndarray) -> dict[str, tuple[float, float] | None]:
+        """Bootstrap 95 % of each of `DISTANCES`; `draws` are the `bootstrap_weights` of the starts."""
         if not self.stable:
             return dict.fromkeys(DISTANCES)
-        spread = self.ingredients.distances(bootstrap_weights(len(self.decorrelation_times)))
+        spread = self.ingredients.distances(draws)
         return {name: interval(spread[name]) if np.isfinite(spread[name]).all() else None for name in DISTANCES}
 
     @property

@@ -1,15 +1,19 @@
 """Long runs without a reference beside them: does a closure keep its host finite, and the flow's statistics?"""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from hpcsurrogate.couple.contenders import Entry, build_closure
 from hpcsurrogate.couple.distances import SPECTRUM_FLOOR
 from hpcsurrogate.couple.observation import Observer, Statistics
+from hpcsurrogate.couple.plan import Plan
+from hpcsurrogate.couple.reference import build_references, place_starts, reference_key
 from hpcsurrogate.evaluate.aposteriori import log_spectrum_error
-from hpcsurrogate.physics.hosts import AnyHost, fold_damping
+from hpcsurrogate.physics.hosts import AnyHost, fold_damping, make_host
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,30 @@ class LongRun:
     energy_error: float | None  # of the mean over the starts and the last half, relative
     largest_energy_error: float | None  # the same of the start and moment at which it is largest, over the whole run
     spectrum_log_error: float | None  # of the mean over the starts and the last half
+
+
+def run_recorded(plan: Plan, entry: Entry, num_starts: int, num_steps: int) -> tuple[LongRun, float]:
+    """Run a contender from snapshots of the realisations of a plan, held against the statistics of their records.
+
+    Parameters
+    ----------
+    plan : Plan         of a statistically steady flow, with at least two realisations
+    entry : Entry       its constants set
+    num_starts : int    spread evenly over the realisations, the same number in each, at least so many
+    num_steps : int     of the entry's time step
+
+    Returns
+    -------
+    LongRun
+    float [-]    standard error of the mean energy that it is held against, relative, from the means of the realisations
+    """
+    of_each = math.ceil(num_starts / len(plan.realisations))
+    starts = place_starts(plan, plan.realisations, of_each)
+    reference = build_references(plan, [entry.host], starts)[reference_key(entry.host)]
+    host = make_host(entry.host, plan.experiment.flow)
+    run = run_long(host, build_closure(plan, entry, host), reference.velocity, reference.statistics, num_steps)
+    means = reference.statistics.energy.double().mean(0).reshape(-1, of_each).mean(1)
+    return run, float(means.std() / means.mean() / math.sqrt(len(means)))
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ null.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 
@@ -13,10 +14,12 @@ from hpcsurrogate.core.atomic import atomic_path, sha256_file, write_json_atomic
 from hpcsurrogate.core.config import Experiment
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
-from hpcsurrogate.couple.comparison import collect_arrays, describe_results, run_entry
-from hpcsurrogate.couple.contenders import artifact_path, make_entries
+from hpcsurrogate.couple.bootstrap import bootstrap_weights
+from hpcsurrogate.couple.comparison import Result, collect_arrays, describe_results, run_entry
+from hpcsurrogate.couple.contenders import Entry, artifact_path, make_entries, require_same_spacing
 from hpcsurrogate.couple.plan import Plan
-from hpcsurrogate.couple.reference import Start, build_references, overlap, place_starts
+from hpcsurrogate.couple.reference import Key, Reference, Start, build_references, overlap, place_starts
+from hpcsurrogate.couple.time_steps import lengthen_steps
 from hpcsurrogate.couple.tuning import tune_entries
 from hpcsurrogate.couple.verdict import Circumstances, Judgement, Line, judge
 from hpcsurrogate.embed.artifact import load_artifact
@@ -52,20 +55,35 @@ def compare(plan: Plan) -> None:
     # First of all what may be refused, so that too short a record or a damaged artifact does not cost the tuning.
     starts = place_starts(plan, plan.realisations, plan.experiment.couple.starts)
     artifact = None
-    for path in {artifact_path(plan.paths, entry.closure) for entry in entries if entry.role == "learned"}:
-        checksum = sha256_file(load_artifact(path).path)
-        artifact = checksum if path == plan.paths.model else artifact
+    for entry in entries:
+        if entry.role == "learned":
+            loaded = load_artifact(artifact_path(plan.paths, entry.closure))
+            require_same_spacing(loaded, entry.host, plan.experiment.flow)
+            artifact = sha256_file(loaded.path) if loaded.path == plan.paths.model else artifact
     entries, tunings = tune_entries(plan, entries)
+    given, (entries, step_trials) = entries, lengthen_steps(plan, entries)
     references = build_references(plan, [entry.host for entry in entries], starts)
-    results = [run_entry(plan, entry, references) for entry in entries]
-    lines = describe_results(plan, results, tunings)
-    threshold = plan.experiment.couple.correlation
-    judgement = judge(lines, Circumstances(threshold, len(starts), overlap(plan, starts)))
+    results = [run_at_either_step(plan, *steps, references) for steps in zip(entries, given, strict=True)]
+    realisations = tuple(start.realisation for start in starts)
+    lines = describe_results(plan, results, bootstrap_weights(realisations), tunings, step_trials)
+    judgement = judge(lines, Circumstances(plan.experiment.couple.correlation, realisations))
     arrays = collect_arrays(plan, results)
     with atomic_path(plan.paths.coupling_fields) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
     write_json_atomic(plan.paths.coupling, _summary(plan, starts, lines, judgement) | {"artifact": artifact})
     log.info(judgement.sentence)
+
+
+def run_at_either_step(plan: Plan, entry: Entry, given: Entry, references: dict[Key, Reference]) -> Result:
+    """Run an entry; where it blows up at its longer step, once more at the given one.
+
+    A step that is too long for a start that the search did not know says nothing about a closure.
+    """
+    result = run_entry(plan, entry, references)
+    if result.score.stable or entry == given:
+        return result
+    log.warning("'%s': unstable at %.4g s, run at the given time step", entry.name, entry.host.time_step)
+    return run_entry(plan, given, references)
 
 
 def _summary(plan: Plan, starts: Sequence[Start], lines: Sequence[Line], judgement: Judgement) -> dict:
@@ -74,6 +92,7 @@ def _summary(plan: Plan, starts: Sequence[Start], lines: Sequence[Line], judgeme
     return {
         "verdict": judgement.sentence,
         "helped": judgement.helped,
+        "margin": judgement.margin and asdict(judgement.margin),
         "correlation_threshold": plan.experiment.couple.correlation,
         "num_starts": len(starts),
         "reference": {

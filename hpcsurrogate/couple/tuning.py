@@ -6,18 +6,17 @@ seen here.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
-
+from hpcsurrogate.core.config import Host
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.couple.contenders import Entry, build_closure
 from hpcsurrogate.couple.maximum import Merit, find_maximum, is_at_edge
 from hpcsurrogate.couple.observation import Observation, Observer
 from hpcsurrogate.couple.plan import Plan
-from hpcsurrogate.couple.reference import Reference, build_references, place_starts, reference_key
+from hpcsurrogate.couple.reference import Key, Reference, build_references, place_starts, reference_key
 from hpcsurrogate.couple.runs import run_batch
 from hpcsurrogate.couple.scoring import Score, score_run
 from hpcsurrogate.evaluate.aposteriori import vorticity_correlation
@@ -34,7 +33,7 @@ CANDIDATES = {
     "hyperviscosity": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
 }
 POWERS = (1, 2, 3, 4, 6, 8, 12, 16)  # of hyperviscosity; the search ends with the first that does worse
-MAX_STARTS = 4  # over all validation realisations: tuning must stay cheap beside the comparison
+MAX_STARTS = 4  # over all realisations of a search: it must stay cheap beside the comparison
 
 log = get_logger("couple")
 
@@ -101,15 +100,21 @@ def tune_entries(plan: Plan, entries: Sequence[Entry]) -> tuple[list[Entry], dic
     open_entries = [entry for entry in entries if entry.is_tuned]
     if not open_entries:
         return list(entries), {}
-    realisations = plan.experiment.prepare.split.validation[:MAX_STARTS]
-    starts = place_starts(plan, realisations, min(plan.experiment.couple.starts, MAX_STARTS // len(realisations)))
-    references = build_references(plan, [entry.host for entry in open_entries], starts)
+    realisations = plan.experiment.prepare.split.validation
+    references = search_references(plan, [entry.host for entry in open_entries], realisations)
     tunings = {entry.name: tune(Trials(plan, entry, references[reference_key(entry.host)])) for entry in open_entries}
     for name, tuning in tunings.items():
         chosen = ", ".join(f"{key} {value:.4g}" for key, value in tuning.chosen.items())
         edge = " (at the edge of the search)" if tuning.at_edge else ""
         log.info("tuned '%s' by %d runs: %s%s", name, len(tuning.trials), chosen, edge)
     return [e.with_constants(tunings[e.name].chosen) if e.is_tuned else e for e in entries], tunings
+
+
+def search_references(plan: Plan, hosts: Iterable[Host], realisations: Sequence[int]) -> dict[Key, Reference]:
+    """Filtered DNS of some realisations for every kind of host, from at most `MAX_STARTS` starts."""
+    realisations = realisations[:MAX_STARTS]
+    starts = place_starts(plan, realisations, min(plan.experiment.couple.starts, MAX_STARTS // len(realisations)))
+    return build_references(plan, hosts, starts)
 
 
 class Trials:
@@ -130,14 +135,18 @@ class Trials:
             truth = self.reference.observation.vorticity[index]
             return not bool((vorticity_correlation(observation.vorticity, truth) >= threshold).any())
 
-        run = self._run(constants, all_lost)
+        run = self.run(constants, all_lost)
         return score_run(run, self.reference.observation, self.plan.times, threshold)
 
-    def is_stable(self, constants: dict[str, float]) -> bool:
-        """Whether every start stays finite over the whole run."""
-        return bool(torch.isfinite(self._run(constants).energy).all())
+    def whole_score(self, constants: Mapping[str, float]) -> Score:
+        """Run to the end: what comes after the flow is lost tells whether every start stays finite."""
+        threshold = self.plan.experiment.couple.correlation
+        return score_run(self.run(constants), self.reference.observation, self.plan.times, threshold)
 
-    def _run(self, constants: dict[str, float], stop: Callable[[int, Observation], bool] | None = None) -> Observation:
+    def run(
+        self, constants: Mapping[str, float], stop: Callable[[int, Observation], bool] | None = None
+    ) -> Observation:
+        """Run from all starts; axes (t, b, ...)."""
         closure = build_closure(self.plan, self.entry.with_constants(constants), self._host)
         host, closure = fold_damping(self._host, closure)
         observer = Observer(host, self.plan.experiment.host.grid, whole=False)
@@ -166,7 +175,7 @@ def tune(trials: Trials) -> Tuning:
             break
     ranked = [c for c, _ in sorted(scores, key=lambda pair: _merit(pair[1]), reverse=True)]
     # If all blow up, the comparison will say so of the best of them.
-    chosen = next((constants for constants in ranked if trials.is_stable(constants)), ranked[0])
+    chosen = next((constants for constants in ranked if trials.whole_score(constants).stable), ranked[0])
     power = chosen.get("power")
     at_edge = power == POWERS[-1] or (main is not None and is_at_edge(tried[power], chosen[main]))
     return Tuning(tuple(Trial(c, s.decorrelation_time) for c, s in scores), chosen, at_edge)

@@ -6,14 +6,13 @@ stage.py on it, with the constants that were tuned on the experiment's own valid
 
 import math
 import shutil
-from collections.abc import Iterable
 
 from hpcsurrogate.core.atomic import read_json, write_json_atomic
 from hpcsurrogate.core.config import Closure, Contender, Experiment, Host, Learned
-from hpcsurrogate.core.errors import ConfigError, HpcsurrogateError
+from hpcsurrogate.core.errors import HpcsurrogateError
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
-from hpcsurrogate.couple.contenders import artifact_path
+from hpcsurrogate.couple.contenders import artifact_path, require_same_spacing
 from hpcsurrogate.couple.plan import Plan
 from hpcsurrogate.couple.stage import compare
 from hpcsurrogate.data.record import run_simulate
@@ -21,8 +20,6 @@ from hpcsurrogate.embed.artifact import load_artifact, manifest_path
 from hpcsurrogate.parallel.world import World
 
 log = get_logger("generalise")
-
-SAME_SPACING = 1e-6  # relative; lengths and points as written in the experiment file
 
 
 def run_generalise(experiment: Experiment, paths: RunPaths, world: World) -> None:
@@ -47,7 +44,7 @@ def run_generalise(experiment: Experiment, paths: RunPaths, world: World) -> Non
     for case in experiment.unseen:
         try:
             ours = experiment.of_case(case)
-            _require_same_spacing(ours, paths)
+            _require_their_spacing(ours, paths)
             case_paths = RunPaths(ours.run_dir)
             run_simulate(_shared_by(ours, world.size), case_paths, world)
             if world.rank == 0:
@@ -91,20 +88,9 @@ def _learned(experiment: Experiment) -> list[tuple[Host, Learned]]:
     return [(contender.host or experiment.host, contender.closure) for contender in contenders]
 
 
-def _require_same_spacing(experiment: Experiment, parent: RunPaths) -> None:
+def _require_their_spacing(experiment: Experiment, parent: RunPaths) -> None:
     for host, closure in _learned(experiment):
-        path = artifact_path(parent, closure)
-        trained = load_artifact(path).metadata.host.grid_spacing
-        spacing = [length / points for length, points in zip(experiment.flow.domain, host.grid, strict=True)]
-        if not all(math.isclose(a, b, rel_tol=SAME_SPACING) for a, b in zip(trained, spacing, strict=True)):
-            raise ConfigError(
-                f"the artifact {path} is for cells of {_lengths(trained)}, but host.grid and flow.domain give "
-                f"{_lengths(spacing)}: change both in proportion"
-            )
-
-
-def _lengths(lengths: Iterable[float]) -> str:
-    return " by ".join(f"{length:.6g} m" for length in lengths)
+        require_same_spacing(load_artifact(artifact_path(parent, closure)), host, experiment.flow)
 
 
 def _with_constants(experiment: Experiment, lines: dict[str, dict]) -> Experiment:

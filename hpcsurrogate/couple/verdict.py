@@ -7,12 +7,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Line = dict[str, Any]
+import numpy as np
 
+from hpcsurrogate.couple.bootstrap import ENOUGH_REALISATIONS, bootstrap_weights, interval
+
+Line = dict[str, Any]
 
 # Share of the cells from which on the verdict says that a host with the guard would have run differently.
 NOTABLE_FALLBACK = 1e-3
 RELATIONS = {">": "more than", ">=": "at least", "<": "fewer than"}
+
+
+@dataclass(frozen=True)
+class Margin:
+    """How much longer than its best rival the learned closure stays with the flow, start by start."""
+
+    rival: str
+    time: float  # mean over the starts [s]
+    interval: tuple[float, float]  # bootstrap 95 % [s]
 
 
 @dataclass(frozen=True)
@@ -21,6 +33,7 @@ class Judgement:
 
     sentence: str
     helped: bool
+    margin: Margin | None
     bare: Line
     best_classical: Line | None
     learned: Line | None
@@ -31,16 +44,16 @@ class Circumstances:
     """What the numbers of the sentence depend on."""
 
     threshold: float  # correlation [-]
-    num_starts: int
-    starts_overlap: bool  # runs of two starts share a piece of recorded time
+    realisations: tuple[int, ...]  # that each start is in
 
 
 def judge(lines: Sequence[Line], circumstances: Circumstances) -> Judgement:
     """Decide whether the learned closure helped, and say so.
 
-    It helped if all its runs stayed finite and the lower end of its decorrelation interval lies above the mean of the
-    best rival in the same kind of host on the same grid: no closure, or the best classical contender, a host of higher
-    order included.
+    It helped if all its runs stayed finite and it clearly stays with the flow longer than the best rival in the same
+    kind of host on the same grid: no closure, or the best classical contender, a host of higher order included. Clearly
+    is where the interval of the difference over the same starts lies above zero: what makes a start hard is hard for
+    both, so that the ends of their own intervals tell neither that they differ nor that they do not.
 
     Parameters
     ----------
@@ -56,20 +69,20 @@ def judge(lines: Sequence[Line], circumstances: Circumstances) -> Judgement:
     learned_lines = _learned_lines(lines)
     if not learned_lines:
         sentence = "No learned closure was among the contenders. " + _classical_sentence(bare, best_classical)
-        return Judgement(sentence, False, bare, best_classical, None)
+        return Judgement(sentence, False, None, bare, best_classical, None)
     learned = max(learned_lines, key=_merit)
     rival = max((line for line in (bare, best_classical) if line), key=lambda line: line["decorrelation_time"])
-    above = learned["decorrelation_interval"][0] > rival["decorrelation_time"]
-    helped = learned["stable"] and above
+    margin = find_margin(learned, rival, circumstances.realisations)
+    helped = learned["stable"] and margin.interval[0] > 0
     parts = [
-        _opening(learned, rival, helped, circumstances),
+        _opening(learned, rival, margin, helped, circumstances),
         _against(learned, bare, best_classical),
         _price(learned, bare, lines),
         _better_elsewhere(lines, learned),
         _beyond_training(learned),
         _caution(learned, circumstances),
     ]
-    return Judgement(" ".join(part for part in parts if part), helped, bare, best_classical, learned)
+    return Judgement(" ".join(part for part in parts if part), helped, margin, bare, best_classical, learned)
 
 
 def _learned_lines(lines: Sequence[Line]) -> list[Line]:
@@ -91,24 +104,36 @@ def find_best_classical(lines: Sequence[Line], bare: Line) -> Line | None:
     return max(candidates, key=_merit, default=None)
 
 
+def find_margin(learned: Line, rival: Line, realisations: Sequence[int]) -> Margin:
+    """Bootstrap the difference of two times to decorrelation over the same starts, whose realisations are given.
+
+    A difference that all starts share has an interval of no width (tests/unit/couple/test_verdict.py).
+    """
+    longer = np.subtract(learned["decorrelation_times"], rival["decorrelation_times"])
+    return Margin(rival["name"], float(longer.mean()), interval(bootstrap_weights(realisations) @ longer))
+
+
 def _merit(line: Line) -> tuple[bool, float]:
     return line["stable"], line["decorrelation_time"]
 
 
-def _opening(learned: Line, rival: Line, helped: bool, circumstances: Circumstances) -> str:
+def _opening(learned: Line, rival: Line, margin: Margin, helped: bool, circumstances: Circumstances) -> str:
     low, high = learned["decorrelation_interval"]
-    starts = f"{circumstances.num_starts} start" + ("s" if circumstances.num_starts > 1 else "")
+    realisations = circumstances.realisations
+    starts = f"{_number(len(realisations), 'start')} in {_number(len(set(realisations)), 'realisation')}"
     measured = (
         f"on {_grid(learned)} it keeps the vorticity correlation above {circumstances.threshold:g} "
         f"for {_time(learned)} (95 % interval {low:.3g} to {high:.3g}, {starts})"
     )
+    least, most = margin.interval
+    difference = f"{margin.time:.3g} s, {least:.3g} to {most:.3g}, from the same starts"
     if helped:
-        return f"The learned closure helped: {measured}."
+        return f"The learned closure helped: {measured}, longer than '{rival['name']}' by {difference}."
     if not learned["stable"]:
         blow_up = f"a run with it blew up at {learned['blow_up_time']:.3g} s"
         return f"The learned closure did not help: {blow_up}; {measured}."
     if learned["decorrelation_time"] > rival["decorrelation_time"]:
-        reason = f"that is not clearly longer than '{rival['name']}' ({_time(rival)})"
+        reason = f"that is not clearly longer than '{rival['name']}' ({_time(rival)}): by {difference}"
     else:
         reason = f"'{rival['name']}' in the same kind of host does as well or better ({_time(rival)})"
     return f"The learned closure did not help: {measured}, and {reason}."
@@ -127,7 +152,7 @@ def _against(learned: Line, bare: Line, best_classical: Line | None) -> str:
 def _price(learned: Line, bare: Line, lines: Sequence[Line]) -> str:
     price = (
         f"It costs {learned['cost_ratio_time']:.3g} times the bare host's time "
-        f"({learned['cost_ms_per_step']:.3g} ms a step against {bare['cost_ms_per_step']:.3g} ms)"
+        f"({learned['cost_ms_per_time_unit']:.3g} ms a simulated second against {bare['cost_ms_per_time_unit']:.3g} ms)"
     )
     if learned["effective_grid"] is None:
         relation, points = learned["effective_grid_bound"].split()
@@ -180,13 +205,16 @@ def _beyond_training(learned: Line) -> str:
 
 
 def _caution(learned: Line, circumstances: Circumstances) -> str:
+    num_realisations = len(set(circumstances.realisations))
+    sentences = []
     if learned["reached_end"]:
-        return "Some of its runs outlasted couple.duration: a longer one would tell more."
-    if circumstances.num_starts == 1:
-        return "One start says nothing about the spread."
-    if circumstances.starts_overlap:
-        return "The runs from the starts overlap in time, so the interval looks surer than it is."
-    return ""
+        sentences.append("Some of its runs outlasted couple.duration: a longer one would tell more.")
+    if len(circumstances.realisations) == 1:
+        sentences.append("One start says nothing about the spread.")
+    elif num_realisations < ENOUGH_REALISATIONS:
+        few = _number(num_realisations, "realisation")
+        sentences.append(f"From no more than {few} the intervals look surer than they are.")
+    return " ".join(sentences)
 
 
 def _classical_sentence(bare: Line, best_classical: Line | None) -> str:
@@ -196,6 +224,10 @@ def _classical_sentence(bare: Line, best_classical: Line | None) -> str:
         f"The best classical contender, '{best_classical['name']}'{_constant(best_classical)}, follows filtered DNS "
         f"for {_time(best_classical)}, no closure for {_time(bare)}."
     )
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count > 1 else ''}"
 
 
 def _time(line: Line) -> str:

@@ -26,9 +26,13 @@ from hpcsurrogate.evaluate.metrics import LeastSquares, PairScore, PositiveFract
 from hpcsurrogate.physics.hosts import AnyHost
 
 Closure = Callable[[Tensor], Tensor]
-Target = Literal["commutator", "sgs_force"]
+Force = Literal["commutator", "sgs_force"]
 # Which of the scores says how well a closure does what it was trained for.
-ERROR_OF_TARGET = {"commutator": "relative_error_force", "sgs_force": "relative_error_sgs_force"}
+ERROR_OF_TARGET = {
+    "commutator": "relative_error_force",
+    "sgs_force": "relative_error_sgs_force",
+    "sgs_stress": "relative_error_stress",
+}
 
 
 class Samples(NamedTuple):
@@ -104,7 +108,7 @@ def energy_transfer(host: AnyHost, velocity: Tensor, force: Tensor) -> Tensor:
 
 @torch.no_grad()
 def score_closures(
-    host: AnyHost, closures: Iterable[ClosureScores], batches: Iterable[Samples], target: Target
+    host: AnyHost, closures: Iterable[ClosureScores], batches: Iterable[Samples], target: Force
 ) -> tuple[list[dict], ExactBackscatter]:
     """Score closures side by side on the same samples, one batch in memory at a time.
 
@@ -170,7 +174,7 @@ def _deviatoric_transfer(gradient: Tensor, stress: Tensor, num_dims: int) -> Ten
 
 
 @torch.no_grad()
-def fit_constant(host: AnyHost, unit_closure: Closure, batches: Iterable[Samples], target: Target) -> float:
+def fit_constant(host: AnyHost, unit_closure: Closure, batches: Iterable[Samples], target: Force) -> float:
     """Return the constant C of a closure whose force is linear in C^p, by least squares on the projected force.
 
     Parameters

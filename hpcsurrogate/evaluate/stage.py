@@ -102,9 +102,9 @@ def run_evaluate(experiment: Experiment, paths: RunPaths, world: World) -> None:
         write_json_atomic(paths.evaluation, content)
         target = content["target"]
         for scores in content["closures"]:
-            log.info(
-                "a-priori %s: relative error of the %s %.3f", scores["name"], target, scores[ERROR_OF_TARGET[target]]
-            )
+            error = scores[ERROR_OF_TARGET[target]]
+            if error is not None:
+                log.info("a-priori %s: relative error of the %s %.3f", scores["name"], target, error)
     world.barrier()
 
 
@@ -119,7 +119,7 @@ def evaluate_experiment(experiment: Experiment, paths: RunPaths) -> dict:
     training, validation, test = (
         PreparedSamples(catalogue, realisations, host) for realisations in (split.train, split.validation, split.test)
     )
-    target = experiment.train.apriori.target
+    target, force = experiment.train.apriori.target, experiment.train.apriori.force
     # The stress belongs to the filter, so Delta is its width, which need not be the spacing of the grid.
     widths = filter_widths(experiment.prepare.filter, host.grid.spacing)
     delta = math.prod(widths) ** (1 / len(widths))
@@ -127,9 +127,9 @@ def evaluate_experiment(experiment: Experiment, paths: RunPaths) -> dict:
     for name, section in BASELINES[host.grid.num_dims].items():
         constant = None
         if getattr(section, "constant", None) == "tuned":
-            constant = fit_constant(host, make_classical(section, host, constant=1.0, delta=delta), training, target)
+            constant = fit_constant(host, make_classical(section, host, constant=1.0, delta=delta), training, force)
         contenders.append(ClosureScores(name, make_classical(section, host, constant, delta), constant))
-    summaries, exact_backscatter = score_closures(host, contenders, test, target)
+    summaries, exact_backscatter = score_closures(host, contenders, test, force)
     return {
         "target": target,
         "num_snapshots": sum(catalogue.entry(realisation).num_snapshots for realisation in split.test),

@@ -77,7 +77,7 @@ def describe_artifact(
         name=experiment.name,
         kind="grid",
         inputs=(field_port("velocity", len(spacing), host.layout),),
-        outputs=(field_port(experiment.train.apriori.target, len(spacing), host.layout),),
+        outputs=(field_port(experiment.train.apriori.force, len(spacing), host.layout),),
         dtype=experiment.export.dtype,
         filter=FilterDescription(kind=experiment.prepare.filter.kind, width=filter_width(experiment, host)),
         host=HostDescription(

@@ -15,6 +15,8 @@ from hpcsurrogate.core.config import (
     FourierOperatorModel,
     Host,
     Model,
+    ResidualModel,
+    StressStencilModel,
     TensorBasisModel,
 )
 from hpcsurrogate.core.errors import ConfigError, DataError, ModelRefusedError
@@ -26,9 +28,12 @@ from hpcsurrogate.models.deconvolution_3d import DeconvolutionNet3D
 from hpcsurrogate.models.features import PrincipalPatches, ScalarChannels
 from hpcsurrogate.models.fourier_operator import FourierOperator
 from hpcsurrogate.models.quadratic_stencil import QuadraticStencilNet
+from hpcsurrogate.models.residual import ResidualNet
+from hpcsurrogate.models.stress_stencil import StressStencilNet
 from hpcsurrogate.models.tensor_basis import TensorBasisNet
 
-# Buffers that say in which units and at which width a network works, rather than what it has learned.
+# How the names of buffers end that say in which units and at which width a network works, rather than what it has
+# learned.
 OF_THE_EXPERIMENT = (
     "velocity_scale",
     "force_scale",
@@ -103,8 +108,12 @@ def build_model(model: Model, host: Host, flow: Flow, scales: Scales | None) -> 
     if isinstance(model, TensorBasisModel):
         staggered = host.kind == "finite_volume"
         return TensorBasisNet(tuple(spacing), staggered, model.channels, model.hidden_layers)
+    if isinstance(model, StressStencilModel):
+        return _stress_stencil(model, host, spacing)
     if isinstance(model, DeconvolutionModel):
         return _deconvolution(model, host, flow, spacing, velocity_scale)
+    if isinstance(model, ResidualModel):
+        return _residual(model, host, flow, scales)
     if num_dims == 3:
         raise ConfigError(
             "train.model.kind: quadratic_stencil is of two dimensions, host.grid has three; take tensor_basis or cnn"
@@ -122,6 +131,17 @@ def build_model(model: Model, host: Host, flow: Flow, scales: Scales | None) -> 
     return QuadraticStencilNet(spacing[0], model.channels, model.output_channels)
 
 
+def _stress_stencil(model: StressStencilModel, host: Host, spacing: list[float]) -> StressStencilNet:
+    """Its stencils are the same along every axis."""
+    if max(spacing) > (1 + 1e-9) * min(spacing):
+        sides = " m by ".join(f"{h:.6g}" for h in spacing)
+        raise ConfigError(
+            f"host.grid: stress_stencil needs cells of equal sides, not {sides} m; change host.grid or flow.domain, or "
+            "take tensor_basis"
+        )
+    return StressStencilNet(tuple(spacing), host.kind == "finite_volume", model.channels)
+
+
 def _deconvolution(
     model: DeconvolutionModel, host: Host, flow: Flow, spacing: list[float], velocity_rms: float
 ) -> DeconvolutionNet | DeconvolutionNet3D:
@@ -134,6 +154,18 @@ def _deconvolution(
     if len(host.grid) == 3:
         return DeconvolutionNet3D(tuple(host.grid), tuple(spacing), flow.viscosity, model.knots, velocity_rms)
     return DeconvolutionNet(tuple(host.grid), tuple(spacing), flow.viscosity, model.knots, velocity_rms)
+
+
+def _residual(model: ResidualModel, host: Host, flow: Flow, scales: Scales | None) -> ResidualNet:
+    """Both parts as they would be built alone."""
+    if isinstance(model.correction, CnnModel) and (model.correction.principal_components or model.correction.scalars):
+        raise ConfigError(
+            "train.model.correction: a cnn on top of another network sees the velocity alone; leave "
+            "principal_components and scalars out"
+        )
+    correction = build_model(model.correction, host, flow, scales)
+    last = correction.layers[-1].parameters() if isinstance(correction, PeriodicCnn) else [correction.output]
+    return ResidualNet(build_model(model.base, host, flow, scales), correction, list(last))
 
 
 def load_weights(experiment: Experiment, paths: RunPaths) -> nn.Module:

@@ -7,6 +7,9 @@ from hpcsurrogate.core.config import (
     Experiment,
     Filter,
     FiniteVolumeHost,
+    StressStencilModel,
+    TensorBasisModel,
+    Train,
     UnseenCase,
 )
 from hpcsurrogate.core.errors import ConfigError
@@ -28,6 +31,7 @@ def check_consistency(experiment: Experiment) -> None:
     _check_filters(experiment)
     if isinstance(experiment.train.model, CnnModel):
         _check_cnn(experiment, experiment.train.model)
+    _check_stress_target(experiment.train)
     _check_augmentation(experiment)
     if isinstance(experiment.simulate, DnsSource):
         _check_realisations(experiment, experiment.simulate)
@@ -128,6 +132,21 @@ def _check_cnn(experiment: Experiment, model: CnnModel) -> None:
         raise ConfigError(
             f"train.model.principal_components.components: {patches.components} is more than the "
             f"{num_dims * patches.patch**num_dims} velocity components in a patch of {points} points"
+        )
+
+
+def _check_stress_target(train: Train) -> None:
+    if train.apriori.target != "sgs_stress" or not train.apriori.epochs:
+        return
+    if not isinstance(train.model, TensorBasisModel | StressStencilModel):
+        raise ConfigError(
+            f"train.apriori.target: sgs_stress, but train.model.kind: {train.model.kind} gives a force and no stress; "
+            "take stress_stencil or tensor_basis, or the target sgs_force"
+        )
+    if train.precision != "float32":
+        raise ConfigError(
+            f"train.precision: {train.precision} cannot be had with train.apriori.target: sgs_stress; "
+            "set it to float32 or take the target sgs_force"
         )
 
 

@@ -83,13 +83,15 @@ def render_page(experiment: Experiment, results: Results, images: dict[str, byte
     outcome = "helped" if results.coupling["helped"] else "not"
     starts = results.coupling["num_starts"]
     made = provenance()
+    lengthened = experiment.couple.lengthen_steps
     parts = [
         f'<h1 class="{outcome}">{escape(results.coupling["verdict"])}</h1>',
         f'<p class="meta">Experiment {escape(experiment.name)} · {starts} start{"s" if starts != 1 else ""} '
         f"from test data · {escape(str(made['time']))} · hpcsurrogate {escape(str(made['version']))}</p>",
         "<h2>Contenders</h2>",
         "<p>Bold: the best classical contender in the host. Red: the learned closure. Times are means over starts with "
-        "their 95 % interval; costs are medians at batch 1 on one thread; errors are those of the last quarter.</p>",
+        "their 95 % interval; costs are medians at batch 1 on one thread; errors are those of the last quarter."
+        + (" Each run takes the longest time step that costs it no accuracy.</p>" if lengthened else "</p>"),
         contender_table(results),
         _figure("cost", images),
         _figure("vorticity", images),

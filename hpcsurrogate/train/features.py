@@ -10,6 +10,7 @@ from hpcsurrogate.core.config import Experiment
 from hpcsurrogate.data.catalogue import Catalogue
 from hpcsurrogate.models.cnn import PeriodicCnn
 from hpcsurrogate.models.features import patch_covariance
+from hpcsurrogate.models.stress_stencil import StressStencilNet
 from hpcsurrogate.models.tensor_basis import TensorBasisNet
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.train.phases import TrainingData
@@ -39,7 +40,7 @@ def fit_features(module: nn.Module, experiment: Experiment, data: TrainingData, 
     ------
     ConfigError    if a scalar does not vary in the training data, or patches have fewer directions than components
     """
-    if isinstance(module, TensorBasisNet):
+    if isinstance(module, TensorBasisNet | StressStencilNet):
         module.filter_width.fill_(data.filter_widths[0])
     if not isinstance(module, PeriodicCnn) or (module.patches is None and module.scalars is None):
         return

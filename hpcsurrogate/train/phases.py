@@ -21,11 +21,20 @@ from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.data.augment import Augmenter
 from hpcsurrogate.data.loader import WindowLoader
 from hpcsurrogate.data.stores.store import Store
+from hpcsurrogate.evaluate.cells import stress_function
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.physics.coarse_graining import CoarseGraining
 from hpcsurrogate.physics.grid import Grid
 from hpcsurrogate.physics.hosts import AnyHost, make_host
-from hpcsurrogate.train.losses import Closure, apriori_loss, snapshot_errors, unrolled_loss
+from hpcsurrogate.train.losses import (
+    Closure,
+    apriori_loss,
+    snapshot_errors,
+    spectrum_error,
+    squared_error,
+    stress_loss,
+    unrolled_loss,
+)
 from hpcsurrogate.train.schedule import curriculum, scaled_rate
 from hpcsurrogate.train.shards import Batch, Shards
 from hpcsurrogate.train.validation import validation_means
@@ -102,10 +111,13 @@ class AprioriPhase:
                 yield epoch, None, batch
 
     def loss(self, closure: Closure, batch: Batch) -> Tensor:
-        """losses.apriori_loss of these samples."""
+        """losses.apriori_loss of these samples, or stress_loss."""
         velocity, target = (batch[name][:, 0].to(self._host.grid.dtype) for name in ("velocity", self._target))
         if "filter_width" in batch:
             closure = partial(closure, filter_width=batch["filter_width"])
+        if self._target == "sgs_stress":
+            stress = stress_function(closure, self._host)
+            return stress_loss(stress, self._host, velocity, target, self._target_rms)
         return apriori_loss(closure, self._host, velocity, target, self._target_rms)
 
     def validation_loss(self, closure: Closure) -> float:
@@ -126,6 +138,7 @@ class UnrolledPhase:
         settings = experiment.train.unrolled
         self._experiment, self._data, self._world, self._host = experiment, data, world, host
         self.num_iterations = settings.iterations
+        self._spectrum_weight = settings.spectrum_weight
         scaling = experiment.train.learning_rate_scaling
         self.learning_rate = scaled_rate(settings.learning_rate, settings.batch_size, scaling)
         self.validate_every = experiment.train.validate_every
@@ -144,7 +157,7 @@ class UnrolledPhase:
         DivergedError    if the host blows up without a closure
         """
         with torch.no_grad():
-            bare_errors = self._validation_errors(None)
+            bare_errors, _ = self._validation_errors(None)
         if not np.all(np.isfinite(bare_errors)):
             raise DivergedError(
                 f"train: the host without closure blows up within {len(bare_errors)} snapshots; lower host.time_step"
@@ -163,25 +176,38 @@ class UnrolledPhase:
                         yield epoch, window, batch
 
     def loss(self, closure: Closure, batch: Batch) -> Tensor:
-        """losses.unrolled_loss of these windows."""
-        return unrolled_loss(self._errors(closure, batch), self._bare_errors)
+        """losses.unrolled_loss of these windows, and the weighted mean of losses.spectrum_error over snapshots."""
+        errors, spectrum_errors = self._errors(closure, batch).unbind(1)
+        return unrolled_loss(errors, self._bare_errors) + self._spectrum_weight * spectrum_errors.mean()
 
     def validation_loss(self, closure: Closure) -> float:
-        """losses.unrolled_loss over windows that cover the validation split without overlap, all ranks together."""
-        return float(np.mean(self._validation_errors(closure) / self._bare_errors.double().cpu().numpy()))
+        """The same over windows that cover the validation split without overlap, all ranks together."""
+        errors, spectrum_errors = self._validation_errors(closure)
+        loss = np.mean(errors / self._bare_errors.double().cpu().numpy())
+        return float(loss + self._spectrum_weight * np.mean(spectrum_errors))
 
     def _validation_errors(self, closure: Closure | None) -> np.ndarray:
-        def values(batch: Batch) -> np.ndarray:
-            return self._errors(closure, batch).double().cpu().numpy()
+        """Both errors at each snapshot, (2, L); those of the spectrum are zero where they have no weight."""
 
-        return validation_means(self._validation, self._shards, self._validation.window, values)
+        def values(batch: Batch) -> np.ndarray:
+            return self._errors(closure, batch).T.flatten().double().cpu().numpy()
+
+        window = self._validation.window
+        return validation_means(self._validation, self._shards, 2 * window, values).reshape(2, window)
 
     def _errors(self, closure: Closure | None, batch: Batch) -> Tensor:
         velocity = batch["velocity"].to(self._host.grid.dtype)
         settings = self._experiment.train.unrolled
         return snapshot_errors(
-            self._host, velocity, self._steps_per_snapshot, closure, settings.back_propagation, settings.recompute
-        )
+            self._host, velocity, self._steps_per_snapshot, closure, settings.back_propagation, settings.recompute,
+            self._measure,
+        )  # fmt: skip
+
+    def _measure(self, velocity: Tensor, target: Tensor) -> Tensor:
+        error = squared_error(velocity, target)
+        if not self._spectrum_weight:
+            return torch.stack((error, torch.zeros_like(error)))
+        return torch.stack((error, spectrum_error(velocity, target, self._host.grid)))
 
     def _loader(self, window: int, store: Store) -> WindowLoader:
         return WindowLoader(

@@ -23,6 +23,7 @@ from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.embed.artifact import load_artifact
 from hpcsurrogate.models.build import OF_THE_EXPERIMENT
+from hpcsurrogate.models.residual import ResidualNet
 from hpcsurrogate.train.checkpoint_files import DamagedCheckpoint, read_folder
 
 log = get_logger("train")
@@ -38,7 +39,7 @@ def initialise(module: nn.Module, transfer: Transfer) -> None:
 
     Parameters
     ----------
-    module : nn.Module     changed in place
+    module : nn.Module     changed in place; of a residual network the base alone, if the file holds no correction
     transfer : Transfer    `.path` says where from
 
     Raises
@@ -53,9 +54,11 @@ def initialise(module: nn.Module, transfer: Transfer) -> None:
     (tests/unit/train/test_transfer.py).
     """
     source = _read(_existing(transfer))
+    if isinstance(module, ResidualNet) and not any(name.startswith("base.") for name in source):
+        module = module.base
     own = module.state_dict()
     _require_fit(own, source, transfer.path)
-    kept = {name: own[name] for name in OF_THE_EXPERIMENT if name in own}
+    kept = {name: tensor for name, tensor in own.items() if name.endswith(OF_THE_EXPERIMENT)}
     if "patches.kernels" in own:  # they take a velocity in m/s, and are to return the same for this flow's velocities
         source["patches.kernels"] *= source["velocity_scale"] / own["velocity_scale"].cpu()
     module.load_state_dict(source | kept)

@@ -1,5 +1,7 @@
 """Small recorded flows, and an exported closure, for the tests of the coarse runs."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -45,6 +47,7 @@ def make_experiment(**changes) -> Experiment:
         "couple": {
             "duration": 1.0,
             "starts": 2,
+            "lengthen_steps": False,
             "contenders": ({"name": "bare", "closure": {"kind": "none"}},),
         },
     }
@@ -92,7 +95,7 @@ def export_damping():
             outputs=(FieldPort(field="commutator", unit="m/s^2", **port),),
             dtype=str(dtype).removeprefix("torch."),
             filter=FilterDescription(kind="face_average", width=0.1),
-            host=HostDescription(kind="finite_volume", order=2, grid_spacing=(0.1, 0.1), time_step=0.05),
+            host=HostDescription(kind="finite_volume", order=2, grid_spacing=(2 * math.pi / 16,) * 2, time_step=0.05),
             validity=ValidityRange(velocity_magnitude=(0.0, 1.0), gradient_magnitude=(0.0, 1.0)),
             halo=2,
             fallback=FallbackDescription(kind="smagorinsky", constant=0.17, width=0.1),

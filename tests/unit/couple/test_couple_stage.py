@@ -9,6 +9,7 @@ import pytest
 from hpcsurrogate.core.atomic import sha256_file
 from hpcsurrogate.core.errors import ConfigError, DataError
 from hpcsurrogate.core.paths import RunPaths
+from hpcsurrogate.couple import stage
 from hpcsurrogate.couple.plan import Plan
 from hpcsurrogate.couple.stage import compare, run_couple
 from hpcsurrogate.data.record import run_simulate
@@ -62,6 +63,11 @@ def test_stage_writes_a_complete_comparison(finished):
     roles = [line["role"] for line in summary["contenders"]]
     assert roles == ["bare", "classical", "classical", "classical", "learned", "ladder", "ladder"]
     assert summary["num_starts"] == 2 and summary["learned"] == "learned"
+    margin = summary["margin"]
+    longer = np.subtract(lines["learned"]["decorrelation_times"], lines[margin["rival"]]["decorrelation_times"])
+    assert margin["time"] == pytest.approx(longer.mean())
+    # One realisation of two starts: draws take either twice, or both.
+    assert margin["interval"] == pytest.approx([longer.min(), longer.max()])
     assert summary["best_classical"] in ("Smagorinsky", "order 4"), "the spectral host is another kind of host"
     assert lines["Smagorinsky"]["constant"] in lines["Smagorinsky"]["tuning"]["candidates"]
     assert lines["order 4"]["constant"] == 4.0 and lines["order 4"]["tuning"] is None
@@ -173,6 +179,20 @@ def test_what_cannot_be_compared_is_one_line(recorded, tmp_path, make_experiment
     with pytest.raises(error, match=message):
         run_couple(make_experiment(**changes), paths, World())
     assert not paths.coupling.exists() and not paths.coupling_fields.exists()
+
+
+def test_an_artifact_for_other_cells_is_refused_before_anything_runs(
+    recorded, tmp_path, make_experiment, export_damping, monkeypatch
+):
+    """Cells of 2 pi / 16 in a host of 2 pi / 24; of a contender's own host and of its ladder alike."""
+    paths = beside(recorded, tmp_path)
+    own = make_experiment().host.model_dump()
+    learned = {"name": "learned", "closure": {"kind": "learned"}}
+    export_damping(paths.model, make_experiment(), 0.1)
+    monkeypatch.setattr(stage, "tune_entries", lambda *_: pytest.fail("ran before it refused"))
+    for contender in (learned | {"host": own | {"grid": (24, 24)}}, learned | {"ladder": (24,)}):
+        with pytest.raises(ConfigError, match=r"model\.pt is for cells of 0\.392699 m .* 0\.261799 m"):
+            run_couple(make_experiment(couple={"contenders": (contender,)}), paths, World())
 
 
 def test_every_rung_of_a_contender_is_tuned_by_itself(recorded, tmp_path, make_experiment):

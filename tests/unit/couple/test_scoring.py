@@ -2,11 +2,9 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
-from hpcsurrogate.couple.distances import bootstrap_interval
 from hpcsurrogate.couple.observation import Observation
 from hpcsurrogate.couple.scoring import last_quarter, score_run
 
@@ -70,14 +68,3 @@ def test_a_blown_up_start_makes_the_run_unstable(reference):
 
 def test_last_quarter_is_never_empty():
     assert [last_quarter(n).indices(n)[:2] for n in (2, 4, 9, 81)] == [(1, 2), (3, 4), (6, 9), (60, 81)]
-
-
-def test_bootstrap_interval_holds_the_mean_and_shrinks_with_the_starts():
-    values = np.array([1.0, 2.0, 3.0, 4.0])
-    low, high = bootstrap_interval(values)
-    assert 1.0 < low < 2.5 < high < 4.0
-    wide = high - low
-    low, high = bootstrap_interval(np.tile(values, 16))
-    # The spread of a mean of sixteen times as many starts is four times smaller.
-    assert high - low == pytest.approx(wide / 4, rel=0.1)
-    assert bootstrap_interval(np.array([1.5])) == (1.5, 1.5)

@@ -4,8 +4,11 @@ import pytest
 import torch
 
 from hpcsurrogate.core.config import FiniteVolumeHost, Flow
+from hpcsurrogate.couple.contenders import make_entries
 from hpcsurrogate.couple.observation import Observer, Statistics
-from hpcsurrogate.couple.stability import run_long
+from hpcsurrogate.couple.plan import Plan
+from hpcsurrogate.couple.reference import build_references, place_starts, reference_key
+from hpcsurrogate.couple.stability import run_long, run_recorded
 from hpcsurrogate.physics.exact import laminar_kolmogorov
 from hpcsurrogate.physics.hosts import make_host
 
@@ -54,3 +57,17 @@ def test_a_run_that_blows_up_says_how_long_it_held(host, settled):
     run = run_long(host, lambda velocity: 30 * velocity, settled, statistics_of(host, settled), STEPS)
     assert not run.finite and run.energy_error is None
     assert 0 < run.steps < STEPS
+
+
+def test_a_contender_runs_from_the_record_and_is_held_against_it(recorded, make_experiment):
+    """Three realisations that decay on their own, for one interval: what they lose and how they differ is known."""
+    plan = Plan(make_experiment(), recorded, run_from=(0, 1, 2))
+    entry = make_entries(plan.experiment, plan.interval)[0]
+    run, uncertainty = run_recorded(plan, entry, num_starts=5, num_steps=entry.steps_per_snapshot)
+    assert run.finite and run.steps == entry.steps_per_snapshot
+    starts = place_starts(plan, (0, 1, 2), 2)
+    energy = build_references(plan, [entry.host], starts)[reference_key(entry.host)].statistics.energy.double()
+    means = torch.stack([energy[:, 2 * number : 2 * number + 2].mean() for number in range(3)])
+    assert uncertainty == pytest.approx(float(means.std() / means.mean() / 3**0.5))
+    # Energy falls all the time: after one interval most of what the record loses is still there.
+    assert run.energy_error > 0

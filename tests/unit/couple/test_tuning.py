@@ -49,8 +49,13 @@ def test_a_constant_that_blows_up_later_is_passed_over(recorded, make_experiment
     _, tunings = tune_entries(plan, entries)
     ranked = sorted(zip(tunings["Smagorinsky"].decorrelation_times, tunings["Smagorinsky"].candidates, strict=True))
     first, second = ranked[-1][1], ranked[-2][1]
-    original = Trials.is_stable
-    monkeypatch.setattr(Trials, "is_stable", lambda self, c: c["constant"] != first and original(self, c))
+    original = Trials.whole_score
+
+    def blown_up(self, constants):
+        score = original(self, constants)
+        return replace(score, blow_up_time=0.5) if constants["constant"] == first else score
+
+    monkeypatch.setattr(Trials, "whole_score", blown_up)
     _, tunings = tune_entries(plan, entries)
     assert tunings["Smagorinsky"].constant == second
 
@@ -66,7 +71,7 @@ def test_stability_is_that_of_the_whole_run(recorded, make_experiment, constant,
     entry = next(e for e in make_entries(plan.experiment, plan.interval) if e.name == "damped")
     references = build_references(plan, [entry.host], place_starts(plan, (1,), 2))
     trials = Trials(plan, entry, references[reference_key(entry.host)])
-    assert trials.is_stable({"constant": constant}) == stable
+    assert trials.whole_score({"constant": constant}).stable == stable
 
 
 @pytest.mark.parametrize("kind", ["spectral", "finite_volume"])
@@ -79,7 +84,7 @@ def test_a_known_hyperviscosity_is_found(recorded, make_experiment, kind):
     entry = next(e for e in make_entries(plan.experiment, plan.interval) if e.name == "damped")
     filtered = build_references(plan, [entry.host], place_starts(plan, (1,), 2))[reference_key(entry.host)]
     trials = Trials(plan, entry, filtered)
-    truth = trials._run({"rate": 3.0, "power": 3})
+    truth = trials.run({"rate": 3.0, "power": 3})
     places = torch.arange(truth.energy.numel()).reshape(truth.energy.shape)
     reference = replace(filtered, snapshots=truth.map(lambda part: part.flatten(0, 1)), places=places)
     found = tune(Trials(plan, entry, reference))

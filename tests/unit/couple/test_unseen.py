@@ -60,7 +60,8 @@ def test_an_artifact_for_other_cells_is_refused_before_anything_is_recorded(make
     write_parent(paths, {})
     export_damping(paths.model, experiment, 0.1)
     with pytest.raises(
-        ConfigError, match=r"unseen case thicker: the artifact .*model\.pt is for cells of 0\.1 m .* give 0\.261799 m"
+        ConfigError,
+        match=r"unseen case thicker: the artifact .*model\.pt is for cells of 0\.392699 m .* 0\.261799 m",
     ):
         run_generalise(experiment, paths, World())
     assert not (tmp_path / "unseen").exists()

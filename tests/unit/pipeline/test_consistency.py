@@ -98,6 +98,14 @@ def test_a_good_experiment_passes(experiment):
             "train.model.principal_components.components: 19 is more than the 18 velocity components",
         ),
         (["train.apriori.augmentation.galilean=0.5"], "train.apriori.augmentation.galilean: the commutator changes"),
+        (
+            ["train.apriori.target=sgs_stress", "train.model={kind: cnn}"],
+            "train.apriori.target: sgs_stress, but train.model.kind: cnn gives a force and no stress",
+        ),
+        (
+            ["train.apriori.target=sgs_stress", "train.model={kind: stress_stencil}", "train.precision=bfloat16"],
+            "train.precision: bfloat16 cannot be had with train.apriori.target: sgs_stress",
+        ),
     ],
 )
 def test_sections_that_do_not_fit_together(experiment_file, overrides, expected):

@@ -1,6 +1,8 @@
 """The benchmark of closures: its arithmetic, and that its smoke tests are experiments."""
 
 import importlib.util
+import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,10 @@ from hpcsurrogate.core.yaml_loader import load_experiment
 from hpcsurrogate.pipeline.consistency import check_consistency
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+import closure_figures  # noqa: E402
+
+NAMES = ["deconvolution2d", "eight_snapshots", "forced2d", "calibrated2d", "turbulence3d", "stress2d", "stress3d"]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +43,7 @@ def test_speed_up_is_over_the_cheapest_classical_way_of_the_same_kind_of_host(be
         line("spectral", "classical", 64, 9.0, 0.1, kind="spectral"),
         line("learned", "learned", 64, 3.5, 2.0),
     ]
-    comparison = bench.Comparison({"contenders": lines, "learned": "learned", "best_classical": "sixth"})
+    comparison = closure_figures.Comparison({"contenders": lines, "learned": "learned", "best_classical": "sixth"})
     assert comparison.speed_up_in_host() == pytest.approx(8**1.5 / 2.0)
     lines[-1]["reached_end"] = True
     assert comparison.speed_up_in_host() is None, "a lower bound of the time gives no figure"
@@ -54,7 +60,23 @@ def test_an_aim_without_a_figure_is_missed(bench, value, aims, met):
     assert ("MISSED" in str(figure)) == (met is False)
 
 
-@pytest.mark.parametrize("name", ["deconvolution2d", "calibrated2d", "turbulence3d"])
-def test_smoke_tests_are_experiments(bench, name):
-    assert name in bench.CASES
-    check_consistency(load_experiment(bench.CONFIGS / f"{name}.yaml", bench.CASES[name].quick))
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize(
+    "name", ["deconvolution2d", "eight_snapshots", "forced2d", "calibrated2d", "turbulence3d", "stress2d", "stress3d"]
+)
+def test_cases_and_their_smoke_tests_are_experiments(bench, name, quick):
+    case = bench.CASES[name]
+    overrides = (*case.overrides, *(case.quick if quick else ()))
+    check_consistency(load_experiment(bench.CONFIGS / f"{case.experiment}.yaml", overrides))
+
+
+def test_training_is_done_when_the_rest_brings_less_than_two_per_cent(bench, tmp_path):
+    """Only the last phase counts; its validations come after 2, 4 and 6 s, the second within 2 % of the last."""
+    losses = [(None, "apriori"), (None, "unrolled"), (2.0, "unrolled"), (None, "unrolled"), (1.01, "unrolled"),
+              (None, "unrolled"), (1.0, "unrolled")]  # fmt: skip
+    with (tmp_path / "metrics.jsonl").open("w") as file:
+        for loss, phase in losses:
+            line = {"phase": phase, "seconds": 1.0} | ({} if loss is None else {"validation_loss": loss})
+            file.write(json.dumps(line) + "\n")
+    (figure,) = bench.training_figures(bench.RunPaths(tmp_path))
+    assert figure.value == 4.0 and figure.met

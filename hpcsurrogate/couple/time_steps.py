@@ -1,0 +1,91 @@
+"""The longest time step of every contender and rung that costs no accuracy: prices at any resolution *and* step.
+
+All runs would otherwise take the step that the experiment gives for its own host, which is the one that the learned
+closure bears; a scheme of second order bears about three times that, one of sixth order twice. Found on validation and
+training realisations; the test realisations are never seen here.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hpcsurrogate.core.log import get_logger
+from hpcsurrogate.couple.contenders import Entry
+from hpcsurrogate.couple.plan import Plan
+from hpcsurrogate.couple.reference import Reference, reference_key
+from hpcsurrogate.couple.scoring import Score
+from hpcsurrogate.couple.tuning import Trials, search_references
+
+KEPT = 0.99  # share of the time to decorrelation that a longer step must keep
+# A step is this much shorter than the longest one found: other starts may hold faster eddies than those of the search.
+MARGIN = 1.2
+
+log = get_logger("couple")
+
+
+@dataclass(frozen=True)
+class StepTrial:
+    """One run of the search."""
+
+    steps_per_snapshot: int
+    time_step: float  # [s]
+    decorrelation_time: float  # mean over the starts [s]
+    stable: bool
+    accepted: bool
+
+
+def lengthen_steps(plan: Plan, entries: Sequence[Entry]) -> tuple[list[Entry], dict[str, tuple[StepTrial, ...]]]:
+    """Give every entry the longest step that is stable and keeps `KEPT` of its time to decorrelation, less `MARGIN`.
+
+    Parameters
+    ----------
+    plan : Plan
+    entries : sequence of Entry    their constants set
+
+    Returns
+    -------
+    list of Entry    as given, with steps no shorter
+    dict             name -> what was tried, the given step first
+
+    Notes
+    -----
+    Steps are whole fractions of the snapshot interval, and a shorter step is taken to do no worse: a bisection. The
+    limit of a linear problem is found (tests/unit/couple/test_time_steps.py).
+    """
+    if not plan.experiment.couple.lengthen_steps:
+        return list(entries), {}
+    split = plan.experiment.prepare.split
+    references = search_references(plan, [entry.host for entry in entries], split.validation + split.train)
+    chosen, tried = [], {}
+    for entry in entries:
+        trials = tried[entry.name] = bisect(plan, entry, references[reference_key(entry.host)])
+        fewest = min(trial.steps_per_snapshot for trial in trials if trial.accepted)
+        steps = min(entry.steps_per_snapshot, math.ceil(MARGIN * fewest))
+        chosen.append(entry.with_steps(steps, plan.interval))
+        step = chosen[-1].host.time_step
+        log.info("'%s': time step %.4g s (given: %.4g s)", entry.name, step, entry.host.time_step)
+    return chosen, tried
+
+
+def bisect(plan: Plan, entry: Entry, reference: Reference) -> tuple[StepTrial, ...]:
+    """Try other numbers of steps for each snapshot interval; of those accepted the smallest has the longest step.
+
+    The given step is accepted whatever comes of it.
+    """
+
+    def score(steps: int) -> Score:
+        return Trials(plan, entry.with_steps(steps, plan.interval), reference).whole_score({})
+
+    def trial(steps: int, found: Score, accepted: bool) -> StepTrial:
+        return StepTrial(steps, plan.interval / steps, found.decorrelation_time, found.stable, accepted)
+
+    given = score(entry.steps_per_snapshot)
+    trials = [trial(entry.steps_per_snapshot, given, True)]
+    too_few, enough = 0, entry.steps_per_snapshot if given.stable else 1
+    while enough - too_few > 1:
+        steps = (too_few + enough) // 2
+        found = score(steps)
+        accepted = found.stable and found.decorrelation_time >= KEPT * given.decorrelation_time
+        trials.append(trial(steps, found, accepted))
+        too_few, enough = (too_few, steps) if accepted else (steps, enough)
+    return tuple(trials)
