@@ -3,6 +3,9 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PYTHON TORCH TORCH_INDEX
 
+# Tests that do not mind another beside them; the others start ranks and watch clocks.
+SIDE_BY_SIDE := tests/unit tests/physics tests/docs tests/hosts tests/openfoam
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint bench closures fuzz faults hosts openfoam clean
 
@@ -21,7 +24,8 @@ lint: install  ## style (ruff) and which room may import which (import-linter)
 
 test: lint  ## the whole test suite, MPI and SLURM included; as root it installs what the tests need (apt-get)
 	@bash scripts/test_system.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(SIDE_BY_SIDE))
 
 bench: install  ## solver beside exponax and jax-cfd, loader beside pread, training beside torch, hosts beside LibTorch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -c .venv/torch.txt --no-build-isolation -e ".[bench]"
