@@ -30,6 +30,7 @@ class Case:
         """Run a program of OpenFOAM in the case, its floating-point traps set."""
         surroundings = {
             "WM_PROJECT_DIR": "/usr/share/openfoam",
+            "PWD": str(self.path),  # taken for where it is; that of the tests may hold a space, which it does not bear
             "FOAM_SIGFPE": "true",
             "OMP_NUM_THREADS": "1",
             "OMPI_ALLOW_RUN_AS_ROOT": "1",
