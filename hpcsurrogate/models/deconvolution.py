@@ -27,7 +27,7 @@ from hpcsurrogate.models.spline import spline
 # so that the corner modes do not set the time step.
 START, START_POWER, START_TOP = 0.75, 4, 1.15
 # The |k| / kmax up to which modes take part in the quadratic term. The fastest modes are those of the corners: without
-# them the host bears a step a third longer, and keeps with the flow as long.
+# them the host bears a longer step and keeps with the flow as long. In three dimensions the corners hold too much.
 CUT = 1.05
 
 
