@@ -34,7 +34,7 @@ bench: install  ## solver beside exponax and jax-cfd, loader beside pread, train
 	$(BIN)/python scripts/bench_training.py
 	$(BIN)/python scripts/bench_embed.py
 
-closures: install  ## learned closures beside the best classical ways, in two and three dimensions: about an hour
+closures: install  ## learned closures beside the best classical ways, in two and three dimensions: about three hours
 	@mkdir -p runs
 	$(BIN)/python scripts/bench_closures.py --json runs/closures.json
 
