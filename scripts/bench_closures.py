@@ -118,7 +118,6 @@ CASES = {
         "stress2d",
         ("simulate.grid=[64,64]", "host.grid=[32,32]", "train.apriori.epochs=2"),
         force_figures,
-        ("simulate.realisations=8",),
         until="evaluate",
         data_of="forced2d",
     ),

@@ -35,6 +35,7 @@ missing_packages() {
 optional_packages() {
     { has pimpleFoam && [ -d /usr/share/doc/openfoam-examples/examples ]; } ||
         echo openfoam libopenfoam openfoam-examples
+    has lmp || echo lammps
 }
 
 # Images of containers leave documentation out, where OpenFOAM's tutorials lie.
@@ -44,7 +45,7 @@ install() {
 }
 
 missing=$(missing_packages | paste -sd ' ')
-optional=$(optional_packages)
+optional=$(optional_packages | paste -sd ' ')
 if [ -n "$missing$optional" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "test system: apt-get install $missing $optional"
     apt-get -qq update >/dev/null || true

@@ -8,3 +8,5 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # Processes that tests start import the package under test, installed or not.
 _TREE = str(Path(__file__).resolve().parents[1])
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_TREE, os.environ.get("PYTHONPATH")]))
+
+from tests.slurm_daemons import slurm  # noqa: E402, F401  a fixture of several folders

@@ -10,6 +10,22 @@ OVERRIDES = click.argument("overrides", metavar="[SECTION.KEY=VALUE]...", nargs=
 LOCKED = click.option("--locked", is_flag=True, hidden=True, help="`run` started this process and holds the lock.")
 
 
+class Part(click.ParamType):
+    """Two whole numbers: which part, and of how many."""
+
+    name = "part"
+
+    def convert(
+        self, value: str | tuple[int, int], param: click.Parameter | None, context: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        number, _, count = value.partition("/")
+        if not (number.isdecimal() and count.isdecimal()):
+            self.fail(f"'{value}' is no part such as 3/16", param, context)
+        return int(number), int(count)
+
+
 @dataclass(frozen=True)
 class Invocation:
     """How the command line was called.

@@ -16,10 +16,9 @@ import click
 
 from hpcsurrogate.cli.exit import report_error
 from hpcsurrogate.core.atomic import write_text_atomic
-from hpcsurrogate.core.config import Experiment
 from hpcsurrogate.core.errors import ConfigError, DataError, HpcsurrogateError, RequeueRequested
 from hpcsurrogate.core.log import get_logger, setup_logging
-from hpcsurrogate.core.yaml_loader import load_experiment
+from hpcsurrogate.core.yaml_loader import AnyExperiment, load_any, load_experiment
 
 if TYPE_CHECKING:
     from hpcsurrogate.parallel.world import World
@@ -27,14 +26,27 @@ if TYPE_CHECKING:
 STARTER_NAME = "my-experiment"
 # What they have finished is kept, so that a batch system may stop them at any time. While steps are done, train takes
 # the signals itself and writes a checkpoint first.
-STOPPED_AT_ONCE = ("simulate", "prepare", "train")
+STOPPED_AT_ONCE = ("simulate", "prepare", "train", "ingest")
 
 
-def do_stage(name: str, file: str, overrides: Sequence[str], locked: bool, verbose: bool) -> None:
-    """Do one stage on the ranks that a launcher started, or alone."""
+def do_stage(
+    name: str,
+    file: str,
+    overrides: Sequence[str],
+    locked: bool,
+    verbose: bool,
+    kind: str | None = None,
+    part: tuple[int, int] | None = None,
+) -> None:
+    """Do one stage on the ranks that a launcher started, or alone; a part of it where it has parts.
+
+    Raises
+    ------
+    ConfigError    if the file's simulate.kind is another than `kind`, or its kind has no such stage
+    """
     from hpcsurrogate.parallel.world import get_world
     from hpcsurrogate.pipeline.consistency import check_consistency
-    from hpcsurrogate.pipeline.runner import execute_stage
+    from hpcsurrogate.pipeline.runner import execute_part, execute_stage
 
     world = get_world()
     setup_logging(world.rank, world.size, verbose)
@@ -42,13 +54,18 @@ def do_stage(name: str, file: str, overrides: Sequence[str], locked: bool, verbo
     experiment = None
     if world.rank == 0:
         # Rank 0 reads for all: one error line instead of one a rank, and nobody sees a file that is just being edited.
-        experiment = load_experiment(file, overrides)
+        experiment = load_any(file, overrides)
+        if kind is not None and experiment.simulate.kind != kind:
+            raise ConfigError(f"{file}: simulate.kind is {experiment.simulate.kind}, but the command is for {kind}")
         check_consistency(experiment)
         if world.size != experiment.ranks and not locked:
             get_logger(name).info("on %d rank(s); `ranks: %d` is for `hpcsurrogate run`", world.size, experiment.ranks)
-    experiment: Experiment = world.bcast(experiment)
+    experiment: AnyExperiment = world.bcast(experiment)
     with leaving_on_request(name, world) if name in STOPPED_AT_ONCE else nullcontext():
-        execute_stage(name, experiment, world, locked)
+        if part is None:
+            execute_stage(name, experiment, world, locked)
+        else:
+            execute_part(name, experiment, world, part)
 
 
 def require_same_command(world: "World", command: str) -> None:

@@ -11,7 +11,7 @@ import click
 
 import hpcsurrogate
 from hpcsurrogate.cli import exit as exiting
-from hpcsurrogate.cli.arguments import EXPERIMENT, LOCKED, OVERRIDES, Invocation
+from hpcsurrogate.cli.arguments import EXPERIMENT, LOCKED, OVERRIDES, Invocation, Part
 from hpcsurrogate.cli.jobs import scaling, status, submit, tune
 from hpcsurrogate.core.memory import keep_freed_memory
 
@@ -33,7 +33,8 @@ def command_line(context: click.Context, verbose: bool) -> None:
     FILE is an experiment (YAML); any of its values can be changed after it: `train.apriori.epochs=5`. `hpcsurrogate
     new NAME` writes a starter, `hpcsurrogate run FILE` does everything; every stage is also a command of its own and
     can be started under mpirun or srun. Your own fine data are ingested by the stage simulate: `simulate.kind: well`,
-    with your names of files and fields. Fine runs of OpenFOAM are ingested by `hpcsurrogate ingest openfoam`.
+    with your names of files and fields. Fine runs of OpenFOAM and sweeps of LAMMPS runs have files of their own, with
+    the stages ingest, fit, ... (docs/openfoam.md, docs/lammps.md).
     """
     context.obj = Invocation(verbose, is_own_process=bool(context.obj))
 
@@ -75,7 +76,26 @@ def _add_stage(name: str, summary: str) -> None:
 
 
 # The names again: importing pipeline.stages would load pydantic for a help text (tests/unit/cli/test_main.py compares).
-_add_stage("simulate", "record fine data, or ingest your own")
+@command_line.command(short_help="record fine data, or ingest your own")
+@EXPERIMENT
+@OVERRIDES
+@LOCKED
+@click.option("--part", metavar="I/N", type=Part(), help="The I-th of N parts of a sweep of LAMMPS runs, from 1 on.")
+@click.pass_obj
+def simulate(
+    invocation: Invocation, file: str, overrides: tuple[str, ...], locked: bool, part: tuple[int, int] | None
+) -> None:
+    """Stage: record fine data, or ingest your own.
+
+    Of a file whose simulate.kind is lammps: do the runs of its sweep that are missing. Parts of them can be done beside
+    each other, by the jobs of an array; then once more without --part.
+    """
+    invocation.guard(locked)
+    from hpcsurrogate.cli.commands import do_stage
+
+    do_stage("simulate", file, overrides, locked, invocation.verbose, part=part)
+
+
 _add_stage("prepare", "filter the fine data to pairs on the coarse grid")
 _add_stage("train", "train the closure on the pairs, then through the host")
 _add_stage("evaluate", "score the closure on filtered fine data (a-priori)")
@@ -111,29 +131,27 @@ _add_stage("report", "plots, tables and one HTML page with the verdict")
 
 @command_line.group()
 def ingest() -> None:
-    """Make samples of single cells from fine runs of other codes."""
+    """Stage: make samples from runs of other codes."""
 
 
-@ingest.command("openfoam")
-@EXPERIMENT
-@OVERRIDES
-@click.pass_obj
-def ingest_openfoam(invocation: Invocation, file: str, overrides: tuple[str, ...]) -> None:
-    """Average a fine run of OpenFOAM onto a coarser mesh; FILE as in docs/openfoam.md."""
-    from hpcsurrogate.cli.cells import ingest_cells
+def _add_ingest(kind: str, summary: str) -> None:
+    @ingest.command(kind, help=f"{summary}; FILE as in docs/{kind}.md.", short_help=summary)
+    @EXPERIMENT
+    @OVERRIDES
+    @LOCKED
+    @click.pass_obj
+    def command(invocation: Invocation, file: str, overrides: tuple[str, ...], locked: bool) -> None:
+        invocation.guard(locked)
+        from hpcsurrogate.cli.commands import do_stage
 
-    ingest_cells(file, overrides, invocation.verbose)
+        do_stage("ingest", file, overrides, locked, invocation.verbose, kind)
 
 
-@command_line.command()
-@EXPERIMENT
-@OVERRIDES
-@click.pass_obj
-def fit(invocation: Invocation, file: str, overrides: tuple[str, ...]) -> None:
-    """Train a closure on samples of single cells and write pointwise.pt; FILE as in docs/openfoam.md."""
-    from hpcsurrogate.cli.cells import fit_cells
-
-    fit_cells(file, overrides, invocation.verbose)
+_add_ingest("openfoam", "average a fine run of OpenFOAM onto a coarser mesh")
+_add_ingest("lammps", "average the runs of a sweep to samples of a law")
+_add_stage("fit", "train on the samples of ingest and write pointwise.pt")
+_add_stage("propose", "name the states that are worth the next runs of LAMMPS")
+_add_stage("channel", "run the law of a fluid in a channel beside LAMMPS")
 
 
 for _command in (submit, status, tune, scaling):
@@ -223,9 +241,9 @@ def schema() -> None:
 @OVERRIDES
 def show(file: str, overrides: tuple[str, ...]) -> None:
     """Print the experiment as it will be used, every default written out."""
-    from hpcsurrogate.core.yaml_loader import dump_experiment, load_experiment
+    from hpcsurrogate.core.yaml_loader import dump_experiment, load_any
 
-    click.echo(dump_experiment(load_experiment(file, overrides)), nl=False)
+    click.echo(dump_experiment(load_any(file, overrides)), nl=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -55,6 +55,8 @@ class CellExperiment(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     run_dir: str = Field(description="where everything is written, relative to the working directory")
     seed: int = 0
+    ranks: PositiveInt = Field(1, description="ranks that `run` starts for the stages that can use them")
+    threads_per_rank: PositiveInt = 1
     simulate: OpenFoamSource
     prepare: CoarseMesh
     train: CellTraining

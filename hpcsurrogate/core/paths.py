@@ -101,6 +101,31 @@ class RunPaths:
         return self.run_dir / "fit.json"
 
     @property
+    def sweep(self) -> Path:
+        """Folder of a folder for every LAMMPS run, written by simulate."""
+        return self.run_dir / "sweep"
+
+    @property
+    def sweep_record(self) -> Path:
+        """The runs that are finished, in one list."""
+        return self.sweep / "sweep.json"
+
+    @property
+    def material(self) -> Path:
+        """Samples of a constitutive law, written by ingest."""
+        return self.run_dir / "material.hdf5"
+
+    @property
+    def proposal(self) -> Path:
+        """States worth the next runs, written by propose."""
+        return self.run_dir / "proposal.json"
+
+    @property
+    def channel(self) -> Path:
+        """The law in a channel beside its run of LAMMPS, written by channel."""
+        return self.run_dir / "channel.json"
+
+    @property
     def compiled(self) -> Path:
         """The artifact compiled for one kind of processor."""
         return self.run_dir / "model.pt2"

@@ -11,11 +11,32 @@ from pydantic import ValidationError
 from hpcsurrogate.core import config_messages
 from hpcsurrogate.core.config import Experiment, WellSource
 from hpcsurrogate.core.config_cells import CellExperiment
+from hpcsurrogate.core.config_fluid import FluidExperiment
 from hpcsurrogate.core.errors import ConfigError
 from hpcsurrogate.core.section import Section
 from hpcsurrogate.core.yaml_tree import MarkedTree, read_tree
 
 File = TypeVar("File", bound=Section)
+AnyExperiment = Experiment | CellExperiment | FluidExperiment
+
+
+def load_any(path: str | Path, overrides: Sequence[str] = ()) -> AnyExperiment:
+    """Read an experiment of any kind, which `simulate.kind` tells apart; in every way as `load_experiment`.
+
+    Returns
+    -------
+    CellExperiment if the kind is openfoam, FluidExperiment if it is lammps, else Experiment
+
+    Raises
+    ------
+    ConfigError    as `load_experiment`
+    """
+    content = _tree_of(path, overrides).content
+    source = content.get("simulate")
+    kind = source.get("kind") if isinstance(source, dict) else None
+    loaders = {"openfoam": load_cell_experiment, "lammps": load_fluid_experiment}
+    # A kind may be of any type here; the validation says what is wrong with it.
+    return loaders.get(str(kind), load_experiment)(path, overrides)
 
 
 def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -52,19 +73,39 @@ def load_cell_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Cel
     """
     experiment = _validated(path, overrides, CellExperiment)
     folder = Path(path).resolve().parent
-    source = experiment.simulate.model_copy(update={"case": str(folder / experiment.simulate.case)})
-    target = experiment.prepare.model_copy(update={"coarse": str(folder / experiment.prepare.coarse)})
+    source = _moved(experiment.simulate, "case", folder)
+    target = _moved(experiment.prepare, "coarse", folder)
     return experiment.model_copy(update={"simulate": source, "prepare": target})
 
 
+def load_fluid_experiment(path: str | Path, overrides: Sequence[str] = ()) -> FluidExperiment:
+    """Read the file of a constitutive law, in every way as `load_experiment`.
+
+    Returns
+    -------
+    FluidExperiment    frozen; paths of scripts and of `train.initialise_from` are made absolute, counted from the
+                       folder of the file
+
+    Raises
+    ------
+    ConfigError    as `load_experiment`
+    """
+    experiment = _validated(path, overrides, FluidExperiment)
+    folder = Path(path).resolve().parent
+    changes: dict[str, Any] = {"simulate": _moved(experiment.simulate, "script", folder)}
+    if experiment.train.initialise_from is not None:
+        changes["train"] = _moved(experiment.train, "initialise_from", folder)
+    if experiment.channel is not None:
+        changes["channel"] = _moved(experiment.channel, "script", folder)
+    return experiment.model_copy(update=changes)
+
+
+def _moved(section: File, key: str, folder: Path) -> File:
+    return section.model_copy(update={key: str(folder / getattr(section, key))})
+
+
 def _validated(path: str | Path, overrides: Sequence[str], model: type[File]) -> File:
-    tree = read_tree(_read_text(Path(path)), str(path))
-    if tree.content is None:
-        raise ConfigError(f"{path}: file is empty; `hpcsurrogate new NAME` writes a starter")
-    if not isinstance(tree.content, dict):
-        raise ConfigError(f"{tree.place(())}: must be a mapping of sections (name: ..., flow: ..., host: ...)")
-    for override in overrides:
-        _apply_override(tree, override)
+    tree = _tree_of(path, overrides)
     try:
         # JSON mode is what lets a list fill a tuple while all other types stay strict.
         return model.model_validate_json(json.dumps(tree.content))
@@ -72,8 +113,19 @@ def _validated(path: str | Path, overrides: Sequence[str], model: type[File]) ->
         raise ConfigError(config_messages.first_problem(error, tree, model)) from None
 
 
-def dump_experiment(experiment: Experiment) -> str:
-    """Return the resolved experiment as YAML, every default written out; `load_experiment` reads it back equal."""
+def _tree_of(path: str | Path, overrides: Sequence[str]) -> MarkedTree:
+    tree = read_tree(_read_text(Path(path)), str(path))
+    if tree.content is None:
+        raise ConfigError(f"{path}: file is empty; `hpcsurrogate new NAME` writes a starter")
+    if not isinstance(tree.content, dict):
+        raise ConfigError(f"{tree.place(())}: must be a mapping of sections (name: ..., flow: ..., host: ...)")
+    for override in overrides:
+        _apply_override(tree, override)
+    return tree
+
+
+def dump_experiment(experiment: AnyExperiment) -> str:
+    """Return the resolved experiment as YAML, every default written out; `load_any` reads it back equal."""
     return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
 
 

@@ -1,13 +1,12 @@
 """All runs of one comparison, their scores and costs, as the lines and arrays that the stage writes."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from torch import Tensor
 
-from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.couple.contenders import ClosureFunction, Entry, LearnedClosure, build_closure
 from hpcsurrogate.couple.cost import TimedRun, measure_costs
 from hpcsurrogate.couple.distances import DISTANCES, similarities
@@ -33,16 +32,12 @@ from hpcsurrogate.physics.hosts import AnyHost, fold_damping, make_host
 PICTURE_PARTS = 3  # vorticity is kept at the end of each third of the run
 ROLLOUT_PARTS = 4  # errors are written at the end of each quarter
 
-log = get_logger("couple")
-
 
 @dataclass(frozen=True)
 class Result:
-    """One run: what was run, what it was held against, and how it did. A linear damping is in the host already."""
+    """One run: what was run, what it was held against, and how it did."""
 
     entry: Entry
-    host: AnyHost
-    closure: ClosureFunction | None
     start: Tensor  # (1, d, nx, ny[, nz]) [m/s], to time a step on
     wavenumbers: Tensor  # (k,) [rad/m]
     comparison: Comparison
@@ -64,15 +59,20 @@ def run_entry(plan: Plan, entry: Entry, references: dict[Key, Reference]) -> Res
     )
     comparison = Comparison.join([compare(run, reference.part(starts)) for starts, run in runs])
     found = score(comparison, plan.times, plan.experiment.couple.correlation)
-    outcome = "" if found.stable else f", blew up at {found.blow_up_time:.3g} s"
-    log.info("'%s': decorrelation time %.3g s%s", entry.name, found.decorrelation_time, outcome)
     fraction = learned and learned.fallback_fraction
-    if fraction is not None:
-        log.info("'%s': a guard gives %.2g %% of the cells to the classical closure", entry.name, 100 * fraction)
     picture = vorticity_plane(reference.part(slice(0, 1)).vorticity[:, 0])
-    return Result(
-        entry, host, closure, reference.velocity[:1], reference.wavenumbers, comparison, picture, found, fraction
-    )
+    return Result(entry, reference.velocity[:1], reference.wavenumbers, comparison, picture, found, fraction)
+
+
+def describe_run(entry: Entry, result: Result) -> Iterator[str]:
+    """What to say of a run when it is done."""
+    found, fraction = result.score, result.fallback_fraction
+    outcome = "" if found.stable else f", blew up at {found.blow_up_time:.3g} s"
+    if result.entry != entry:
+        outcome += f", at {result.entry.host.time_step:.4g} s: it was unstable at {entry.host.time_step:.4g} s"
+    yield f"'{entry.name}': decorrelation time {found.decorrelation_time:.3g} s{outcome}"
+    if fraction is not None:
+        yield f"'{entry.name}': a guard gives {100 * fraction:.2g} % of the cells to the classical closure"
 
 
 def describe_results(
@@ -87,7 +87,7 @@ def describe_results(
     Times are in [s], costs in milliseconds per step and per simulated second at batch 1 on one thread. Intervals are
     those of `draws`, the `bootstrap_weights` of the starts, shape (r, b).
     """
-    step_costs = measure_costs([TimedRun(r.host, r.closure, r.start) for r in results])
+    step_costs = measure_costs([TimedRun(*_solver(plan, result.entry), result.start) for result in results])
     bare = next(result for result in results if result.entry.role == "bare")
     lines = [
         _describe(plan, result, 1e3 * cost, tunings.get(result.entry.name))
@@ -97,6 +97,12 @@ def describe_results(
     ]
     add_prices(lines)
     return lines
+
+
+def _solver(plan: Plan, entry: Entry) -> tuple[AnyHost, ClosureFunction | None]:
+    """Host and closure of a line; a linear damping is in the host already."""
+    host = make_host(entry.host, plan.experiment.flow)
+    return fold_damping(host, build_closure(plan, entry, host))
 
 
 def collect_arrays(plan: Plan, results: Sequence[Result]) -> dict[str, np.ndarray]:

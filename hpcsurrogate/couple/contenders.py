@@ -96,6 +96,11 @@ class Entry:
         value = getattr(self.closure, "constant", getattr(self.closure, "rate", None))
         return None if value == "tuned" else value
 
+    @property
+    def price(self) -> float:
+        """About what a run costs, but for its closure: points of the grid times time steps."""
+        return math.prod(self.host.grid) * self.steps_per_snapshot
+
     def with_constants(self, constants: Mapping[str, float]) -> "Entry":
         """Return the same line with keys of the closure set."""
         return replace(self, closure=self.closure.model_copy(update=dict(constants)))

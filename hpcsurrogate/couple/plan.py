@@ -1,4 +1,4 @@
-"""What all runs of one comparison share: the experiment, its files, the recorded DNS, and when runs are observed."""
+"""What all runs of one comparison share: experiment, files, ranks, the recorded DNS, and when runs are observed."""
 
 import math
 from dataclasses import dataclass
@@ -11,15 +11,20 @@ from hpcsurrogate.core.config import Experiment
 from hpcsurrogate.core.errors import ConfigError
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.data.catalogue import Catalogue
+from hpcsurrogate.parallel.world import World
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One comparison. Coarse runs start from the realisations `run_from`; without it from those of the test split."""
+    """One comparison. Coarse runs start from the realisations `run_from`; without it from those of the test split.
+
+    The ranks of `world` share the runs.
+    """
 
     experiment: Experiment
     paths: RunPaths
     run_from: tuple[int, ...] | None = None
+    world: World = World()
 
     @property
     def realisations(self) -> tuple[int, ...]:

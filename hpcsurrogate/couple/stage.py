@@ -5,7 +5,7 @@ Times in seconds, costs in milliseconds at batch 1 on one thread; a score that d
 null.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -15,12 +15,13 @@ from hpcsurrogate.core.config import Experiment
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.couple.bootstrap import bootstrap_weights
-from hpcsurrogate.couple.comparison import Result, collect_arrays, describe_results, run_entry
+from hpcsurrogate.couple.comparison import Result, collect_arrays, describe_results, describe_run, run_entry
 from hpcsurrogate.couple.contenders import Entry, artifact_path, make_entries, require_same_spacing
 from hpcsurrogate.couple.plan import Plan
 from hpcsurrogate.couple.reference import Key, Reference, Start, build_references, overlap, place_starts
-from hpcsurrogate.couple.time_steps import lengthen_steps
-from hpcsurrogate.couple.tuning import tune_entries
+from hpcsurrogate.couple.sharing import share_work
+from hpcsurrogate.couple.time_steps import StepTrial, lengthen_steps
+from hpcsurrogate.couple.tuning import Tuning, tune_entries
 from hpcsurrogate.couple.verdict import Circumstances, Judgement, Line, judge
 from hpcsurrogate.embed.artifact import load_artifact
 from hpcsurrogate.parallel.world import World
@@ -35,7 +36,7 @@ def run_couple(experiment: Experiment, paths: RunPaths, world: World) -> None:
     ----------
     experiment : Experiment
     paths : RunPaths    raw/ and, if a contender is `learned`, the artifact must be there
-    world : World       rank 0 does everything, the other ranks wait for it
+    world : World       its ranks share the runs; rank 0 measures what they cost, and writes
 
     Raises
     ------
@@ -44,26 +45,56 @@ def run_couple(experiment: Experiment, paths: RunPaths, world: World) -> None:
     DataError            if a shard is damaged or the artifact missing
     ModelRefusedError    if the artifact is not what was exported
     """
-    if world.rank == 0:
-        compare(Plan(experiment, paths))
-    world.barrier()
+    compare(Plan(experiment, paths, world=world))
 
 
 def compare(plan: Plan) -> None:
-    """Run the comparison of a plan and write its couple.json and couple.npz; errors as in `run_couple`."""
-    entries = make_entries(plan.experiment, plan.interval)
-    # First of all what may be refused, so that too short a record or a damaged artifact does not cost the tuning.
-    starts = place_starts(plan, plan.realisations, plan.experiment.couple.starts)
-    artifact = None
+    """Run the comparison of a plan and write its couple.json and couple.npz; collective, errors as in `run_couple`."""
+    with plan.world.failing_together():
+        # First of all what may be refused, so that too short a record or a damaged artifact does not cost the tuning.
+        entries = make_entries(plan.experiment, plan.interval)
+        starts = place_starts(plan, plan.realisations, plan.experiment.couple.starts)
+        artifact = _checked_artifact(plan, entries)
+    entries, tunings = tune_entries(plan, entries)
+    given, (entries, step_trials) = entries, lengthen_steps(plan, entries)
+    results = run_entries(plan, entries, given, starts)
+    with plan.world.failing_together():
+        if plan.world.rank == 0:
+            write_comparison(plan, starts, results, tunings, step_trials, artifact)
+
+
+def _checked_artifact(plan: Plan, entries: Sequence[Entry]) -> str | None:
+    """SHA-256 of the experiment's own artifact, if a contender is it; those of all learned contenders are loaded."""
+    own = None
     for entry in entries:
         if entry.role == "learned":
             loaded = load_artifact(artifact_path(plan.paths, entry.closure))
             require_same_spacing(loaded, entry.host, plan.experiment.flow)
-            artifact = sha256_file(loaded.path) if loaded.path == plan.paths.model else artifact
-    entries, tunings = tune_entries(plan, entries)
-    given, (entries, step_trials) = entries, lengthen_steps(plan, entries)
-    references = build_references(plan, [entry.host for entry in entries], starts)
-    results = [run_at_either_step(plan, *steps, references) for steps in zip(entries, given, strict=True)]
+            own = sha256_file(loaded.path) if loaded.path == plan.paths.model else own
+    return own
+
+
+def run_entries(plan: Plan, entries: Sequence[Entry], given: Sequence[Entry], starts: Sequence[Start]) -> list[Result]:
+    """Run all entries from all starts, at their own time steps or at the given ones; collective."""
+    at_given_step = {entry.name: entry for entry in given}
+
+    def run(entries: list[Entry]) -> Iterator[Result]:
+        references = build_references(plan, [entry.host for entry in entries], starts)
+        for entry in entries:
+            yield run_at_either_step(plan, entry, at_given_step[entry.name], references)
+
+    return share_work(plan.world, entries, lambda entry: entry.price, run, describe_run)
+
+
+def write_comparison(
+    plan: Plan,
+    starts: Sequence[Start],
+    results: Sequence[Result],
+    tunings: Mapping[str, Tuning],
+    step_trials: Mapping[str, Sequence[StepTrial]],
+    artifact: str | None,
+) -> None:
+    """Measure what the runs cost, judge, and write both files."""
     realisations = tuple(start.realisation for start in starts)
     lines = describe_results(plan, results, bootstrap_weights(realisations), tunings, step_trials)
     judgement = judge(lines, Circumstances(plan.experiment.couple.correlation, realisations))
@@ -82,7 +113,6 @@ def run_at_either_step(plan: Plan, entry: Entry, given: Entry, references: dict[
     result = run_entry(plan, entry, references)
     if result.score.stable or entry == given:
         return result
-    log.warning("'%s': unstable at %.4g s, run at the given time step", entry.name, entry.host.time_step)
     return run_entry(plan, given, references)
 
 

@@ -6,21 +6,19 @@ on validation and training realisations; the test realisations are never seen he
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.couple.contenders import Entry
 from hpcsurrogate.couple.plan import Plan
 from hpcsurrogate.couple.reference import Reference, reference_key
 from hpcsurrogate.couple.scoring import Score
+from hpcsurrogate.couple.sharing import share_work
 from hpcsurrogate.couple.tuning import Trials, search_references
 
 KEPT = 0.99  # share of the time to decorrelation that a longer step must keep
 # A step is this much shorter than the longest one found: other starts may hold faster eddies than those of the search.
 MARGIN = 1.2
-
-log = get_logger("couple")
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,8 @@ class StepTrial:
 
 def lengthen_steps(plan: Plan, entries: Sequence[Entry]) -> tuple[list[Entry], dict[str, tuple[StepTrial, ...]]]:
     """Give every entry the longest step that is stable and keeps `KEPT` of its time to decorrelation, less `MARGIN`.
+
+    Collective.
 
     Parameters
     ----------
@@ -55,16 +55,24 @@ def lengthen_steps(plan: Plan, entries: Sequence[Entry]) -> tuple[list[Entry], d
     if not plan.experiment.couple.lengthen_steps:
         return list(entries), {}
     split = plan.experiment.prepare.split
-    references = search_references(plan, [entry.host for entry in entries], split.validation + split.train)
-    chosen, tried = [], {}
-    for entry in entries:
-        trials = tried[entry.name] = bisect(plan, entry, references[reference_key(entry.host)])
+
+    def search(entries: list[Entry]) -> Iterator[tuple[StepTrial, ...]]:
+        references = search_references(plan, [entry.host for entry in entries], split.validation + split.train)
+        for entry in entries:
+            yield bisect(plan, entry, references[reference_key(entry.host)])
+
+    def lengthened(entry: Entry, trials: Sequence[StepTrial]) -> Entry:
         fewest = min(trial.steps_per_snapshot for trial in trials if trial.accepted)
         steps = min(entry.steps_per_snapshot, math.ceil(MARGIN * fewest))
-        chosen.append(entry.with_steps(steps, plan.interval))
-        step = chosen[-1].host.time_step
-        log.info("'%s': time step %.4g s (given: %.4g s)", entry.name, step, entry.host.time_step)
-    return chosen, tried
+        return entry.with_steps(steps, plan.interval)
+
+    def describe(entry: Entry, trials: Sequence[StepTrial]) -> Iterator[str]:
+        step = lengthened(entry, trials).host.time_step
+        yield f"'{entry.name}': time step {step:.4g} s (given: {entry.host.time_step:.4g} s)"
+
+    found = share_work(plan.world, entries, lambda entry: entry.price, search, describe)
+    chosen = [lengthened(entry, trials) for entry, trials in zip(entries, found, strict=True)]
+    return chosen, {entry.name: trials for entry, trials in zip(entries, found, strict=True)}
 
 
 def bisect(plan: Plan, entry: Entry, reference: Reference) -> tuple[StepTrial, ...]:

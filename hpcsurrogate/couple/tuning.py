@@ -6,12 +6,11 @@ seen here.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from hpcsurrogate.core.config import Host
-from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.couple.contenders import Entry, build_closure
 from hpcsurrogate.couple.maximum import Merit, find_maximum, is_at_edge
 from hpcsurrogate.couple.observation import Observation, Observer
@@ -19,6 +18,7 @@ from hpcsurrogate.couple.plan import Plan
 from hpcsurrogate.couple.reference import Key, Reference, build_references, place_starts, reference_key
 from hpcsurrogate.couple.runs import run_batch
 from hpcsurrogate.couple.scoring import Score, score_run
+from hpcsurrogate.couple.sharing import share_work
 from hpcsurrogate.evaluate.aposteriori import vorticity_correlation
 from hpcsurrogate.physics.hosts import AnyHost, fold_damping, make_host
 
@@ -34,8 +34,6 @@ CANDIDATES = {
 }
 POWERS = (1, 2, 3, 4, 6, 8, 12, 16)  # of hyperviscosity; the search ends with the first that does worse
 MAX_STARTS = 4  # over all realisations of a search: it must stay cheap beside the comparison
-
-log = get_logger("couple")
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ class Tuning:
 
 
 def tune_entries(plan: Plan, entries: Sequence[Entry]) -> tuple[list[Entry], dict[str, Tuning]]:
-    """Set every constant that is marked `tuned`.
+    """Set every constant that is marked `tuned`; collective. A contender is tuned by one rank, from rung to rung.
 
     Returns
     -------
@@ -97,17 +95,38 @@ def tune_entries(plan: Plan, entries: Sequence[Entry]) -> tuple[list[Entry], dic
     Finds rate and power of a hyperviscosity that the reference itself was run with
     (tests/unit/couple/test_tuning.py).
     """
-    open_entries = [entry for entry in entries if entry.is_tuned]
-    if not open_entries:
+    ladders: dict[str, list[Entry]] = {}  # from coarse to fine
+    for entry in entries:
+        if entry.is_tuned:
+            ladders.setdefault(entry.ladder_of or entry.name, []).append(entry)
+    if not ladders:
         return list(entries), {}
-    realisations = plan.experiment.prepare.split.validation
-    references = search_references(plan, [entry.host for entry in open_entries], realisations)
-    tunings = {entry.name: tune(Trials(plan, entry, references[reference_key(entry.host)])) for entry in open_entries}
-    for name, tuning in tunings.items():
+
+    def search(ladders: list[list[Entry]]) -> Iterator[dict[str, Tuning]]:
+        hosts = [entry.host for ladder in ladders for entry in ladder]
+        references = search_references(plan, hosts, plan.experiment.prepare.split.validation)
+        for ladder in ladders:
+            found: dict[str, Tuning] = {}
+            coarser = None
+            for entry in ladder:
+                trials = Trials(plan, entry, references[reference_key(entry.host)])
+                found[entry.name] = tune(trials, coarser)
+                coarser = found[entry.name].chosen
+            yield found
+
+    def price(ladder: list[Entry]) -> float:
+        return sum(entry.price for entry in ladder)
+
+    found = share_work(plan.world, list(ladders.values()), price, search, _describe)
+    tunings = {name: tuning for of_ladder in found for name, tuning in of_ladder.items()}
+    return [e.with_constants(tunings[e.name].chosen) if e.is_tuned else e for e in entries], tunings
+
+
+def _describe(_: list[Entry], found: dict[str, Tuning]) -> Iterator[str]:
+    for name, tuning in found.items():
         chosen = ", ".join(f"{key} {value:.4g}" for key, value in tuning.chosen.items())
         edge = " (at the edge of the search)" if tuning.at_edge else ""
-        log.info("tuned '%s' by %d runs: %s%s", name, len(tuning.trials), chosen, edge)
-    return [e.with_constants(tunings[e.name].chosen) if e.is_tuned else e for e in entries], tunings
+        yield f"tuned '{name}' by {len(tuning.trials)} runs: {chosen}{edge}"
 
 
 def search_references(plan: Plan, hosts: Iterable[Host], realisations: Sequence[int]) -> dict[Key, Reference]:
@@ -154,10 +173,25 @@ class Trials:
         return run_batch(observer, closure, self.reference.velocity, self.plan.num_intervals, steps, stop=stop)
 
 
-def tune(trials: Trials) -> Tuning:
-    """Search the open constants of one contender; a power, if it is open, upwards along `POWERS`."""
+def tune(trials: Trials, near: Mapping[str, float] | None = None) -> Tuning:
+    """Search the open constants of one contender.
+
+    The constant is looked for among `CANDIDATES`, of every further power around that of the power before. Powers go
+    upwards along `POWERS` until one does worse.
+
+    Parameters
+    ----------
+    trials : Trials
+    near : mapping, optional    what was chosen on the next coarser rung: the search begins there, and takes powers
+                                below that one too
+
+    Notes
+    -----
+    From far off it ends at the same constants (tests/unit/couple/test_tuning.py).
+    """
     kind, open_constants = trials.entry.closure.kind, trials.entry.open_constants
     main = next((key for key in open_constants if key != "power"), None)
+    candidates = CANDIDATES.get(kind, ()) if near is None else around(_main(near))
     tried: dict[float | None, dict[float, Merit]] = {}  # power -> constant or rate -> merit
     scores: list[tuple[dict[str, float], Score]] = []
 
@@ -165,20 +199,33 @@ def tune(trials: Trials) -> Tuning:
         scores.append((constants, trials.score(constants)))
         return _merit(scores[-1][1])
 
-    for power in POWERS if "power" in open_constants else (None,):
-        fixed = {} if power is None else {"power": power}
-        if main is None:
-            tried[power] = {0.0: merit(fixed)}
-        else:
-            tried[power] = find_maximum(lambda value, fixed=fixed: merit({main: value} | fixed), CANDIDATES[kind])
-        if max(tried[power].values()) < max(best for of_power in tried.values() for best in of_power.values()):
-            break
+    for powers in directions(near) if "power" in open_constants else ((None,),):
+        for power in powers:
+            fixed = {} if power is None else {"power": power}
+            if main is None:
+                tried[power] = {0.0: merit(fixed)}
+            else:
+                tried[power] = find_maximum(lambda value, fixed=fixed: merit({main: value} | fixed), candidates)
+                candidates = around(max(tried[power], key=tried[power].__getitem__))
+            if max(tried[power].values()) < max(best for of_power in tried.values() for best in of_power.values()):
+                break
     ranked = [c for c, _ in sorted(scores, key=lambda pair: _merit(pair[1]), reverse=True)]
     # If all blow up, the comparison will say so of the best of them.
     chosen = next((constants for constants in ranked if trials.whole_score(constants).stable), ranked[0])
     power = chosen.get("power")
     at_edge = power == POWERS[-1] or (main is not None and is_at_edge(tried[power], chosen[main]))
     return Tuning(tuple(Trial(c, s.decorrelation_time) for c, s in scores), chosen, at_edge)
+
+
+def around(value: float | None) -> tuple[float, ...]:
+    """Candidates of a search that begins at a value; it goes on beyond them where the best lies at their end."""
+    return () if value is None else (value / 2, value, 2 * value)
+
+
+def directions(near: Mapping[str, float] | None) -> tuple[Sequence[int], ...]:
+    """Powers to be tried one after the other, in each direction until one does worse."""
+    first = 0 if near is None else POWERS.index(near["power"])
+    return POWERS[first:], POWERS[:first][::-1]
 
 
 def _main(constants: dict[str, float]) -> float | None:

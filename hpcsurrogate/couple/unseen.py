@@ -29,7 +29,7 @@ def run_generalise(experiment: Experiment, paths: RunPaths, world: World) -> Non
     ----------
     experiment : Experiment
     paths : RunPaths    couple.json and, if a contender is `learned`, the artifact must be there
-    world : World       its ranks share the realisations of each case; rank 0 runs the contenders
+    world : World       its ranks share the realisations of each case, and the runs
 
     Raises
     ------
@@ -47,8 +47,9 @@ def run_generalise(experiment: Experiment, paths: RunPaths, world: World) -> Non
             _require_their_spacing(ours, paths)
             case_paths = RunPaths(ours.run_dir)
             run_simulate(_shared_by(ours, world.size), case_paths, world)
+            _compare(_with_constants(ours, lines), case_paths, paths, world)
             if world.rank == 0:
-                scores[case.name] = _compare(_with_constants(ours, lines), case_paths, paths)
+                scores[case.name] = read_json(case_paths.coupling)
         except HpcsurrogateError as error:
             error.args = (f"unseen case {case.name}: {error}",)
             raise
@@ -72,14 +73,14 @@ def _shared_by(experiment: Experiment, num_ranks: int) -> Experiment:
     return experiment.model_copy(update={"simulate": source.model_copy(update={"ranks_per_realisation": ranks})})
 
 
-def _compare(experiment: Experiment, paths: RunPaths, parent: RunPaths) -> dict:
-    """Compare the contenders on one case; the content of its couple.json."""
-    if any(closure.artifact is None for _, closure in _learned(experiment)):
-        for file in (parent.model, manifest_path(parent.model)):
-            shutil.copyfile(file, paths.run_dir / file.name)
+def _compare(experiment: Experiment, paths: RunPaths, parent: RunPaths, world: World) -> None:
+    """Compare the contenders on one case."""
+    with world.failing_together():
+        if world.rank == 0 and any(closure.artifact is None for _, closure in _learned(experiment)):
+            for file in (parent.model, manifest_path(parent.model)):
+                shutil.copyfile(file, paths.run_dir / file.name)
     realisations = tuple(range(experiment.simulate.realisations))
-    compare(Plan(experiment, paths, run_from=realisations))
-    return read_json(paths.coupling)
+    compare(Plan(experiment, paths, realisations, world))
 
 
 def _learned(experiment: Experiment) -> list[tuple[Host, Learned]]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from hpcsurrogate.core.atomic import write_json_atomic
 from hpcsurrogate.core.config_cells import CellExperiment
 from hpcsurrogate.core.errors import ConfigError, DataError
+from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.metadata import Certificate, FilterDescription, HostDescription
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.core.provenance import digest
@@ -16,6 +17,8 @@ from hpcsurrogate.data.cells import CellCatalogue
 from hpcsurrogate.export.pointwise import NUM_GOLDEN_CELLS, describe_pointwise, write_pointwise
 from hpcsurrogate.export.pointwise_closure import SmagorinskyStress
 from hpcsurrogate.train.cells import DIAGONAL, Cells, fit_cells
+
+log = get_logger("fit")
 
 
 class GradientStress(nn.Module):
@@ -67,6 +70,8 @@ def run_fit(experiment: CellExperiment, paths: RunPaths) -> dict:
     _write_artifact(experiment, paths.pointwise, network, catalogue, training, errors)
     scores = {"errors": errors, "smagorinsky_constant": constant, "history": history}
     write_json_atomic(paths.fit, scores)
+    for name, error in errors.items():
+        log.info("%-12s relative error of the stress %.3f", name, error)
     return scores
 
 

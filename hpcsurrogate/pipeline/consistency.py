@@ -13,19 +13,22 @@ from hpcsurrogate.core.config import (
     UnseenCase,
 )
 from hpcsurrogate.core.errors import ConfigError
+from hpcsurrogate.core.yaml_loader import AnyExperiment
 from hpcsurrogate.physics.filter_widths import filter_widths
 
 CLOSURES_OF_THREE_DIMENSIONS = ("wale", "vreman")
 CLOSURES_OF_TWO_DIMENSIONS = ("leith",)
 
 
-def check_consistency(experiment: Experiment) -> None:
-    """Check what no section can see alone.
+def check_consistency(experiment: AnyExperiment) -> None:
+    """Check what no section can see alone. Files of other kinds than a flow have nothing of the sort.
 
     Raises
     ------
     ConfigError    naming the keys that do not fit together, and what to change
     """
+    if not isinstance(experiment, Experiment):
+        return
     _check_dimensions(experiment)
     _check_ranks(experiment)
     _check_filters(experiment)

@@ -6,16 +6,17 @@ outputs are what was recorded.
 """
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 import hpcsurrogate
 from hpcsurrogate.core.atomic import read_json, sha256_file, write_json_atomic
-from hpcsurrogate.core.config import Experiment, Train, WellSource
+from hpcsurrogate.core.config import Train
 from hpcsurrogate.core.errors import DataError
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.core.provenance import digest, provenance
-from hpcsurrogate.pipeline.stages import STAGES, Stage
+from hpcsurrogate.core.yaml_loader import AnyExperiment
+from hpcsurrogate.pipeline.kinds import stages_of
+from hpcsurrogate.pipeline.stage import Stage
 
 Record = dict[str, Any]
 
@@ -36,7 +37,7 @@ def read_record(stage: Stage, paths: RunPaths) -> Record | None:
     return record
 
 
-def stage_key(stage: Stage, experiment: Experiment, paths: RunPaths) -> str:
+def stage_key(stage: Stage, experiment: AnyExperiment, paths: RunPaths) -> str:
     """Return the digest of all that decides the result of a stage, the record of the stage before included.
 
     Number of ranks, threads, the name of the run directory and Train.OPERATIONAL are not among it.
@@ -45,12 +46,10 @@ def stage_key(stage: Stage, experiment: Experiment, paths: RunPaths) -> str:
         "stage": stage.name,
         "version": hpcsurrogate.__version__,
         "sections": {name: _decisive(getattr(experiment, name)) for name in stage.sections},
-        "before": _result_digest(stage, paths),
+        "before": _result_digest(stage, experiment, paths),
     }
-    if stage.name == "simulate" and isinstance(experiment.simulate, WellSource):
-        content["files"] = _state_of_files(experiment.simulate.files)
-    if stage.name == "train" and experiment.train.initialise_from is not None:
-        content["files"] = _state_of_files((experiment.train.initialise_from.path,))
+    if stage.inputs is not None and (inputs := stage.inputs(experiment)) is not None:
+        content["files"] = inputs
     return digest(content)
 
 
@@ -59,26 +58,18 @@ def _decisive(section: Any) -> Any:
     return section.model_dump(mode="json", exclude=section.OPERATIONAL) if isinstance(section, Train) else section
 
 
-def _result_digest(stage: Stage, paths: RunPaths) -> str | None:
+def _result_digest(stage: Stage, experiment: AnyExperiment, paths: RunPaths) -> str | None:
     """Digest of what the stage before made: its key and the contents of its outputs, not when it ran."""
-    position = STAGES.index(stage)
-    record = read_record(STAGES[position - 1], paths) if position else None
+    stages = stages_of(experiment)
+    position = stages.index(stage)
+    record = read_record(stages[position - 1], paths) if position else None
     if record is None or not record["finished"]:
         return None
     checksums = {name: output["sha256"] for name, output in record["outputs"].items()}
     return digest({"key": record["key"], "outputs": checksums})
 
 
-def _state_of_files(files: tuple[str, ...]) -> list[Any]:
-    """Size and modification time of the user's own files: reading terabytes to see that nothing changed is no check."""
-    state: list[Any] = []
-    for file in map(Path, files):
-        status = file.stat() if file.exists() else None
-        state.append([str(file), status and status.st_size, status and status.st_mtime_ns])
-    return state
-
-
-def why_stale(stage: Stage, experiment: Experiment, paths: RunPaths) -> str | None:
+def why_stale(stage: Stage, experiment: AnyExperiment, paths: RunPaths) -> str | None:
     """Say why a stage must be done, None if it is up to date. Stages before it must have been looked at already.
 
     Returns
@@ -107,7 +98,7 @@ def why_stale(stage: Stage, experiment: Experiment, paths: RunPaths) -> str | No
     return None
 
 
-def record_start(stage: Stage, experiment: Experiment, paths: RunPaths) -> None:
+def record_start(stage: Stage, experiment: AnyExperiment, paths: RunPaths) -> None:
     """Write that a stage began. Progress of an attempt that cannot be continued is moved aside to `<name>.previous`.
 
     An attempt is continued when it was interrupted and had the same key (tests/unit/pipeline/test_records.py).
@@ -121,7 +112,7 @@ def record_start(stage: Stage, experiment: Experiment, paths: RunPaths) -> None:
     )
 
 
-def record_end(stage: Stage, experiment: Experiment, paths: RunPaths, seconds: float, ranks: int) -> None:
+def record_end(stage: Stage, experiment: AnyExperiment, paths: RunPaths, seconds: float, ranks: int) -> None:
     """Write that a stage is done, with its outputs.
 
     Raises

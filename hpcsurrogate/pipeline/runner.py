@@ -7,16 +7,17 @@ from pathlib import Path
 
 from hpcsurrogate.core import errors
 from hpcsurrogate.core.atomic import read_json, write_text_atomic
-from hpcsurrogate.core.config import Experiment
+from hpcsurrogate.core.config_fluid import FluidExperiment
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
-from hpcsurrogate.core.yaml_loader import dump_experiment, load_experiment
+from hpcsurrogate.core.yaml_loader import AnyExperiment, dump_experiment, load_any
 from hpcsurrogate.parallel.launch import run_alone, run_ranks
 from hpcsurrogate.parallel.world import World, get_world
 from hpcsurrogate.pipeline import records
 from hpcsurrogate.pipeline.consistency import check_consistency
+from hpcsurrogate.pipeline.kinds import stage_index, stages_of, verdict_file
 from hpcsurrogate.pipeline.lock import run_lock
-from hpcsurrogate.pipeline.stages import STAGES, Stage, stage_index
+from hpcsurrogate.pipeline.stage import Stage
 
 log = get_logger("pipeline")
 
@@ -33,7 +34,7 @@ ERRORS_BY_EXIT_CODE = {
 }
 
 
-def execute_stage(name: str, experiment: Experiment, world: World, locked: bool = False) -> None:
+def execute_stage(name: str, experiment: AnyExperiment, world: World, locked: bool = False) -> None:
     """Do one stage, whatever its record says, and write its record. Called by every rank.
 
     Parameters
@@ -54,12 +55,13 @@ def execute_stage(name: str, experiment: Experiment, world: World, locked: bool 
     # Also where the user started the ranks, and for the stages of one process: threads that share a core with another
     # program wait for each other far longer than they compute.
     torch.set_num_threads(experiment.threads_per_rank)
-    position = stage_index(name)
-    stage, paths = STAGES[position], RunPaths(experiment.run_dir)
+    stages, paths = stages_of(experiment), RunPaths(experiment.run_dir)
+    position = stage_index(stages, name)
+    stage = stages[position]
     lock = nullcontext() if locked or world.rank else run_lock(paths)
     with lock:
         if world.rank == 0:
-            _require_done(STAGES[:position], experiment, paths)
+            _require_done(stages[:position], experiment, paths)
             write_text_atomic(paths.config, dump_experiment(experiment))
             records.record_start(stage, experiment, paths)
         world.barrier()
@@ -70,13 +72,34 @@ def execute_stage(name: str, experiment: Experiment, world: World, locked: bool 
             records.record_end(stage, experiment, paths, time.monotonic() - started, world.size)
 
 
-def _require_done(stages: Sequence[Stage], experiment: Experiment, paths: RunPaths) -> None:
+def execute_part(name: str, experiment: AnyExperiment, world: World, part: tuple[int, int]) -> None:
+    """Do a part of the runs of a sweep, for one job of an array: without a record, and beside other parts.
+
+    Parameters
+    ----------
+    part : tuple of int    number, from 1 on, and of how many
+
+    Raises
+    ------
+    ConfigError    if the stage is not the sweep of a fluid, or there is no such part
+    """
+    from hpcsurrogate.pipeline.sweep import run_sweep
+
+    number, count = part
+    if name != "simulate" or not isinstance(experiment, FluidExperiment):
+        raise errors.ConfigError("--part: only a sweep of LAMMPS runs can be done in parts")
+    if not 1 <= number <= count:
+        raise errors.ConfigError(f"--part {number}/{count}: parts are numbered from 1 to {count}")
+    run_sweep(experiment, RunPaths(experiment.run_dir), world, part)
+
+
+def _require_done(stages: Sequence[Stage], experiment: AnyExperiment, paths: RunPaths) -> None:
     for stage in stages:
         reason = records.why_stale(stage, experiment, paths)
         if reason:
             raise errors.DataError(
                 f"{paths.run_dir}: stage {stage.name} is needed first ({reason}); "
-                f"do it with `hpcsurrogate {stage.name} FILE`, or all with `hpcsurrogate run FILE`"
+                f"do it with `hpcsurrogate {' '.join(stage.command)} FILE`, or all with `hpcsurrogate run FILE`"
             )
 
 
@@ -107,31 +130,43 @@ def run_pipeline(
     """
     if get_world().size > 1:
         raise errors.ConfigError("run: starts its own ranks; call it without mpirun or srun, set `ranks` in the file")
-    experiment = load_experiment(experiment_path, overrides)
+    experiment = load_any(experiment_path, overrides)
     check_consistency(experiment)
-    paths = RunPaths(experiment.run_dir)
-    first = stage_index(start) if start else 0
-    last = stage_index(until) if until else len(STAGES) - 1
+    stages, paths = stages_of(experiment), RunPaths(experiment.run_dir)
+    first = stage_index(stages, start) if start else 0
+    last = stage_index(stages, until) if until else len(stages) - 1
     if first > last:
         raise errors.ConfigError(f"--from {start} comes after --until {until}")
     with nullcontext() if dry_run else run_lock(paths):
-        _require_done(STAGES[:first], experiment, paths)
+        _require_done(stages[:first], experiment, paths)
         if not dry_run:
             write_text_atomic(paths.config, dump_experiment(experiment))
-        stale = False
-        for stage in STAGES[first : last + 1]:
-            reason = "asked for" if start else records.why_stale(stage, experiment, paths)
+        stale, position, asked = False, first, start is not None
+        while position <= last:
+            stage = stages[position]
+            reason = "asked for" if asked else records.why_stale(stage, experiment, paths)
             # Once a stage was done, the next compares what it made now; a dry run cannot know that yet.
             reason = reason or ("a stage before it" if dry_run and stale else None)
             stale = stale or reason is not None
             _do_or_skip(stage, reason, experiment, paths, dry_run, say)
-        if not dry_run and last == len(STAGES) - 1:
+            position += 1
+            if stage.back_to is not None and not dry_run:
+                again = stage_index(stages, stage.back_to)
+                if records.why_stale(stages[again], experiment, paths):
+                    position, asked = again, False
+        judged = verdict_file(experiment, paths)
+        if judged is not None and not dry_run and last == len(stages) - 1:
             say(f"report: {paths.report}")
-            say(read_json(paths.coupling)["verdict"])
+            say(read_json(judged)["verdict"])
 
 
 def _do_or_skip(
-    stage: Stage, reason: str | None, experiment: Experiment, paths: RunPaths, dry_run: bool, say: Callable[[str], None]
+    stage: Stage,
+    reason: str | None,
+    experiment: AnyExperiment,
+    paths: RunPaths,
+    dry_run: bool,
+    say: Callable[[str], None],
 ) -> None:
     if reason is None:
         say(f"{stage.name:<10} up to date")
@@ -147,12 +182,12 @@ def _do_or_skip(
     say(f"{stage.name:<10} done in {time.monotonic() - started:.1f} s{ranks}")
 
 
-def _do_stage(stage: Stage, experiment: Experiment, paths: RunPaths) -> None:
+def _do_stage(stage: Stage, experiment: AnyExperiment, paths: RunPaths) -> None:
     """Do a stage here, in a fresh process, or on ranks; those read the resolved file, since the user may edit his."""
     if stage.is_idle(experiment) or not (stage.on_ranks or stage.fresh_process):
         execute_stage(stage.name, experiment, World(), locked=True)
         return
-    arguments = [stage.name, str(paths.config), "--locked"]
+    arguments = [*stage.command, str(paths.config), "--locked"]
     record_before = records.read_record(stage, paths)
     if stage.on_ranks and experiment.ranks > 1:
         exit_code = run_ranks(arguments, experiment.ranks, experiment.threads_per_rank)

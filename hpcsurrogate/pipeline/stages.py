@@ -1,71 +1,23 @@
-"""The stages in the order the data walks them: what each reads from the experiment, writes, and which function does it.
+"""The stages of a flow in the order the data walks them: what each reads, writes, and which function does it."""
 
-Every stage depends on the one before it, so a stage need only name the sections that enter with it.
-"""
+from typing import Any
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-
-from hpcsurrogate.core.config import Experiment
-from hpcsurrogate.core.errors import ConfigError
+from hpcsurrogate.core.config import Experiment, WellSource
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.parallel.world import World
-
-Work = Callable[[Experiment, RunPaths, World], None]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage.
-
-    Attributes
-    ----------
-    name : str               name of the subcommand
-    summary : str            one line for people
-    sections : tuple of str  fields of the Experiment that change its result
-    outputs : tuple of str   properties of RunPaths; a folder stands for all files in it
-    work : callable          (experiment, paths, world) -> None
-    on_ranks : bool          `run` starts it on the experiment's number of ranks
-    fresh_process : bool     `run` starts it in a process of its own
-    progress : tuple of str  properties of RunPaths from which an interrupted attempt goes on
-    optional : tuple of str  outputs that it writes for some experiments only
-    idle_without : str       a section that may be empty; then there is next to nothing to do
-    """
-
-    name: str
-    summary: str
-    sections: tuple[str, ...]
-    outputs: tuple[str, ...]
-    work: Work
-    on_ranks: bool = False
-    fresh_process: bool = False
-    progress: tuple[str, ...] = ()
-    optional: tuple[str, ...] = ()
-    idle_without: str | None = None
-
-    def is_idle(self, experiment: Experiment) -> bool:
-        """Whether the experiment gives it next to nothing to do."""
-        return self.idle_without is not None and not getattr(experiment, self.idle_without)
-
-    def output_files(self, paths: RunPaths) -> list[Path]:
-        """Return the files there are now under the stage's outputs, sorted; a missing file is simply not among them.
-
-        What is hidden, or lies in a hidden folder, is a stage's own business.
-        """
-        files: list[Path] = []
-        for name in self.outputs + self.optional:
-            path: Path = getattr(paths, name)
-            found = path.rglob("*") if path.is_dir() else [path]
-            files += [file for file in found if file.is_file() and not _is_hidden(file.relative_to(path))]
-        return sorted(files)
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
+from hpcsurrogate.pipeline.stage import Stage, state_of_files
 
 # The rooms are imported when their stage runs, so that a help text or a dry run need not load torch.
+
+
+def _files_of_the_user(experiment: Experiment) -> Any:
+    source = experiment.simulate
+    return state_of_files(source.files) if isinstance(source, WellSource) else None
+
+
+def _weights_of_the_user(experiment: Experiment) -> Any:
+    start = experiment.train.initialise_from
+    return state_of_files((start.path,)) if start is not None else None
 
 
 def _simulate(experiment: Experiment, paths: RunPaths, world: World) -> None:
@@ -140,6 +92,7 @@ STAGES: tuple[Stage, ...] = (
         ("raw",),
         _simulate,
         on_ranks=True,
+        inputs=_files_of_the_user,
     ),
     Stage(
         "prepare",
@@ -157,6 +110,7 @@ STAGES: tuple[Stage, ...] = (
         _train,
         on_ranks=True,
         progress=("checkpoints", "metrics", "tensorboard"),
+        inputs=_weights_of_the_user,
     ),
     Stage("evaluate", "score the closure on filtered fine data (a-priori)", (), ("evaluation",), _evaluate),
     Stage(
@@ -176,6 +130,7 @@ STAGES: tuple[Stage, ...] = (
         ("couple",),
         ("coupling", "coupling_fields"),
         _couple,
+        on_ranks=True,
     ),
     Stage(
         "generalise",
@@ -195,17 +150,3 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage("report", "plots, tables and one HTML page with the verdict", (), ("figures", "report"), _report),
 )
-
-STAGE_NAMES: tuple[str, ...] = tuple(stage.name for stage in STAGES)
-
-
-def stage_index(name: str) -> int:
-    """Return the position of a stage.
-
-    Raises
-    ------
-    ConfigError    if there is no such stage
-    """
-    if name not in STAGE_NAMES:
-        raise ConfigError(f"stage '{name}' does not exist; the stages are {', '.join(STAGE_NAMES)}")
-    return STAGE_NAMES.index(name)

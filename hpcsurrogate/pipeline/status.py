@@ -9,10 +9,11 @@ from pathlib import Path
 from hpcsurrogate.core.config import Experiment
 from hpcsurrogate.core.errors import ConfigError
 from hpcsurrogate.core.paths import RunPaths
-from hpcsurrogate.core.yaml_loader import load_experiment
+from hpcsurrogate.core.yaml_loader import AnyExperiment, load_any
 from hpcsurrogate.pipeline import records
 from hpcsurrogate.pipeline.jobs import queued_jobs, slurm_folder, submitted_jobs
-from hpcsurrogate.pipeline.stages import STAGES, Stage, stage_index
+from hpcsurrogate.pipeline.kinds import stage_index, stages_of
+from hpcsurrogate.pipeline.stage import Stage
 from hpcsurrogate.pipeline.training_status import training_lines
 
 
@@ -35,28 +36,34 @@ def run_status(file_or_run_dir: str | Path, say: Callable[[str], None] = print) 
     """
     experiment, paths = _experiment_and_paths(Path(file_or_run_dir))
     say(f"{experiment.name} in {paths.run_dir}")
-    record = records.read_record(STAGES[stage_index("train")], paths)
-    training = training_lines(experiment, paths, finished=record is not None and record["finished"])
-    for line in [*_stage_lines(experiment, paths), *_job_lines(paths), *training]:
+    for line in [*_stage_lines(experiment, paths), *_job_lines(paths), *_training_lines(experiment, paths)]:
         say(line)
 
 
-def _experiment_and_paths(given: Path) -> tuple[Experiment, RunPaths]:
+def _experiment_and_paths(given: Path) -> tuple[AnyExperiment, RunPaths]:
     if not given.is_dir():
-        experiment = load_experiment(given)
+        experiment = load_any(given)
         return experiment, RunPaths(experiment.run_dir)
     paths = RunPaths(given)
     for file in (paths.config, slurm_folder(paths) / "experiment.yaml"):
         if file.exists():
-            return load_experiment(file), paths
+            return load_any(file), paths
     raise ConfigError(f"{given}: is no run directory (it has no {paths.config.name}); give an experiment or one of its")
 
 
-def _stage_lines(experiment: Experiment, paths: RunPaths) -> list[str]:
-    return [f"{stage.name:<11} {_stage_state(stage, experiment, paths)}" for stage in STAGES]
+def _stage_lines(experiment: AnyExperiment, paths: RunPaths) -> list[str]:
+    return [f"{stage.name:<11} {_stage_state(stage, experiment, paths)}" for stage in stages_of(experiment)]
 
 
-def _stage_state(stage: Stage, experiment: Experiment, paths: RunPaths) -> str:
+def _training_lines(experiment: AnyExperiment, paths: RunPaths) -> list[str]:
+    if not isinstance(experiment, Experiment):
+        return []
+    stages = stages_of(experiment)
+    record = records.read_record(stages[stage_index(stages, "train")], paths)
+    return training_lines(experiment, paths, finished=record is not None and record["finished"])
+
+
+def _stage_state(stage: Stage, experiment: AnyExperiment, paths: RunPaths) -> str:
     record = records.read_record(stage, paths)
     reason = records.why_stale(stage, experiment, paths)
     if record is None:

@@ -16,8 +16,9 @@ from hpcsurrogate.core.yaml_loader import dump_experiment, load_experiment
 from hpcsurrogate.pipeline import records
 from hpcsurrogate.pipeline.consistency import check_consistency
 from hpcsurrogate.pipeline.jobs import ask_slurm, queued_jobs, record_jobs, slurm_folder
+from hpcsurrogate.pipeline.kinds import stage_index
 from hpcsurrogate.pipeline.lock import run_lock
-from hpcsurrogate.pipeline.stages import STAGE_NAMES, STAGES
+from hpcsurrogate.pipeline.stages import STAGES
 
 
 @dataclass(frozen=True)
@@ -28,18 +29,16 @@ class Group:
     ----------
     name : str            part of the job's name
     stages : tuple        names, in order
-    on_ranks : bool       whether its stages run on the experiment's ranks
     """
 
     name: str
     stages: tuple[str, ...]
-    on_ranks: bool = True
 
 
 GROUPS = (
     Group("data", ("simulate", "prepare")),
     Group("train", ("train",)),
-    Group("score", STAGE_NAMES[STAGE_NAMES.index("train") + 1 :], on_ranks=False),
+    Group("score", tuple(stage.name for stage in STAGES[stage_index(STAGES, "train") + 1 :])),
 )
 
 
@@ -93,7 +92,7 @@ def submit_experiment(
 def missing_groups(experiment: Experiment, paths: RunPaths) -> list[Group]:
     """The groups of stages that are not up to date, and all after them."""
     for position, group in enumerate(GROUPS):
-        stages = (STAGES[STAGE_NAMES.index(name)] for name in group.stages)
+        stages = (STAGES[stage_index(STAGES, name)] for name in group.stages)
         if any(records.why_stale(stage, experiment, paths) for stage in stages):
             return list(GROUPS[position:])
     return []
@@ -114,8 +113,8 @@ def render_job(group: Group, experiment: Experiment, paths: RunPaths) -> str:
         "STAGES": f"The stages {', '.join(group.stages)}" if len(group.stages) > 1 else f"The stage {group.stages[0]}",
         "NAME": experiment.name,
         "GROUP": group.name,
-        "NODES": str(slurm.nodes if group.on_ranks else 1),
-        "RANKS": str(experiment.ranks if group.on_ranks else 1),
+        "NODES": str(slurm.nodes),
+        "RANKS": str(experiment.ranks),
         "THREADS": str(experiment.threads_per_rank),
         "TIME": slurm.time,
         "WORKING_DIRECTORY": _quoted(Path.cwd()),

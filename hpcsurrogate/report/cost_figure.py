@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from hpcsurrogate.report.results import Results
 from hpcsurrogate.report.style import (
@@ -34,7 +35,8 @@ def cost_figure(results: Results) -> Figure:
         axes.margins(x=0.09, y=0.06)
         label_panel(axes, letter)
     plain_log_ticks(panels[1].xaxis)
-    panels[0].set_ylim(0, 1.05 * max(line["decorrelation_interval"][1] for line in results.contenders) or 1.0)
+    longest = max(line["decorrelation_interval"][1] for line in results.contenders) or 1.0
+    panels[0].set_ylim(-0.09 * longest, 1.05 * longest)  # room for the grid's name under a point near zero
     panels[0].set_ylabel(f"time to vorticity correlation {results.coupling['correlation_threshold']:g} [s]")
     if panels[1].has_data():
         panels[1].set_yscale("log")
@@ -113,7 +115,7 @@ def _draw_ladder(axes: Axes, results: Results, base: int, look: Look, key: str) 
             axes.annotate(
                 _grid_text(rung["grid"]), (cost, value), xytext=(5, -5 if below else 4), textcoords="offset points",
                 ha="left", va="top" if below else "bottom", fontsize=8 if is_bare else 7,
-                color="#555555" if is_bare else color,
+                color="#555555" if is_bare else color, path_effects=[withStroke(linewidth=2.5, foreground="white")],
             )  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 """The whole stage on small flows: known outcomes, complete files, errors that name their key."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -155,13 +154,6 @@ def test_a_run_that_blows_up_is_reported_as_such(recorded, tmp_path, make_experi
     assert line["spectrum_log_error"] is None and line["energy_error"] is None
     assert line["rollout_error"] is None and line["similarity"] is None and line["energy_budget"] is None
     assert bare["similarity"] == 0.0
-
-
-def test_other_ranks_wait_and_write_nothing(tmp_path, make_experiment):
-    waited = []
-    world = World(rank=1, size=2, local_rank=1, comm=SimpleNamespace(barrier=lambda: waited.append(True)))
-    run_couple(make_experiment(), RunPaths(tmp_path), world)
-    assert waited and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -74,9 +74,16 @@ def test_stability_is_that_of_the_whole_run(recorded, make_experiment, constant,
     assert trials.whole_score({"constant": constant}).stable == stable
 
 
-@pytest.mark.parametrize("kind", ["spectral", "finite_volume"])
-def test_a_known_hyperviscosity_is_found(recorded, make_experiment, kind):
-    """The reference is a run of the host itself with rate 3 and power 3, the run that any search must end with."""
+@pytest.mark.parametrize(
+    ("kind", "near"),
+    [("spectral", None), ("finite_volume", None), ("spectral", {"rate": 24.0, "power": 1}),
+     ("spectral", {"rate": 0.4, "power": 8})],
+)  # fmt: skip
+def test_a_known_hyperviscosity_is_found(recorded, make_experiment, kind, near):
+    """The reference is a run of the host itself with rate 3 and power 3, the run that any search must end with.
+
+    Wherever it begins: from the whole table, or near eight times the rate and another power.
+    """
     host = {"kind": kind, "grid": (16, 16), "time_step": 0.05}
     closure = {"kind": "hyperviscosity", "rate": "tuned", "power": "tuned"}
     contenders = ({"name": "damped", "closure": closure, "host": host},)
@@ -87,7 +94,7 @@ def test_a_known_hyperviscosity_is_found(recorded, make_experiment, kind):
     truth = trials.run({"rate": 3.0, "power": 3})
     places = torch.arange(truth.energy.numel()).reshape(truth.energy.shape)
     reference = replace(filtered, snapshots=truth.map(lambda part: part.flatten(0, 1)), places=places)
-    found = tune(Trials(plan, entry, reference))
+    found = tune(Trials(plan, entry, reference), near)
     assert found.power == 3 and not found.at_edge
     # Golden sections end within 0.62^5 = 9 % of the bracket of a factor of 4: ln 4 * 0.09 = 12 %.
     assert found.constant == pytest.approx(3.0, rel=0.12)

@@ -4,7 +4,8 @@ import pytest
 
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.core.yaml_loader import load_experiment
-from hpcsurrogate.pipeline import records, runner, stages
+from hpcsurrogate.pipeline import kinds
+from hpcsurrogate.pipeline.stage import Stage
 
 EXPERIMENT = """\
 name: tiny
@@ -61,7 +62,7 @@ class SmallPipeline:
         return write
 
     def stages(self):
-        make = stages.Stage
+        make = Stage
         return (
             make("simulate", "fine data", ("flow", "simulate"), ("raw",), self.work("simulate")),
             make("train", "weights", ("train",), ("weights",), self.work("train"), progress=("checkpoints",)),
@@ -72,8 +73,5 @@ class SmallPipeline:
 @pytest.fixture
 def small(monkeypatch):
     pipeline = SmallPipeline()
-    tuple_of_stages = pipeline.stages()
-    for module in (stages, records, runner):
-        monkeypatch.setattr(module, "STAGES", tuple_of_stages)
-    monkeypatch.setattr(stages, "STAGE_NAMES", tuple(stage.name for stage in tuple_of_stages))
+    monkeypatch.setattr(kinds, "STAGES", pipeline.stages())
     return pipeline

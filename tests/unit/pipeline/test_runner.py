@@ -9,9 +9,10 @@ import pytest
 from hpcsurrogate.core import errors
 from hpcsurrogate.core.yaml_loader import load_experiment
 from hpcsurrogate.parallel.world import World
-from hpcsurrogate.pipeline import records, runner
+from hpcsurrogate.pipeline import kinds, records, runner
 from hpcsurrogate.pipeline.lock import run_lock
 from hpcsurrogate.pipeline.runner import execute_stage, run_pipeline
+from hpcsurrogate.pipeline.stage import Stage
 
 
 def run(small, *arguments, **options):
@@ -80,7 +81,8 @@ def test_from_and_until(small, experiment_file):
     with pytest.raises(errors.ConfigError, match="--from couple comes after --until train"):
         run(small, experiment_file, start="couple", until="train")
     with pytest.raises(
-        errors.ConfigError, match="stage 'trian' does not exist; the stages are simulate, train, couple"
+        errors.ConfigError,
+        match="stage 'trian' does not exist for this kind of file; its stages are simulate, train, couple",
     ):
         run(small, experiment_file, until="trian")
 
@@ -133,15 +135,14 @@ def test_a_stage_alone_writes_its_record_and_wants_the_one_before(small, experim
         execute_stage("train", experiment, World())
     execute_stage("simulate", experiment, World())
     execute_stage("train", experiment, World())
-    assert records.why_stale(runner.STAGES[1], experiment, paths) is None
+    assert records.why_stale(kinds.STAGES[1], experiment, paths) is None
     record = json.loads((paths.stages / "train.json").read_text())
     assert record["ranks"] == 1 and set(record["outputs"]) == {"weights.safetensors"}
 
 
 def test_a_stage_that_forgets_its_output_is_not_done(small, experiment, paths, monkeypatch):
-    lazy = records.STAGES[0].__class__("simulate", "", ("flow",), ("raw",), lambda *_: None)
-    monkeypatch.setattr(runner, "STAGES", (lazy,))
-    monkeypatch.setattr(records, "STAGES", (lazy,))
+    lazy = Stage("simulate", "", ("flow",), ("raw",), lambda *_: None)
+    monkeypatch.setattr(kinds, "STAGES", (lazy,))
     with pytest.raises(errors.DataError, match="ended without writing it"):
         execute_stage("simulate", experiment, World())
     assert records.why_stale(lazy, experiment, paths) == "was interrupted"
@@ -208,9 +209,9 @@ def test_exit_code_of_a_stage_becomes_that_of_the_run(
         calls.append((arguments, ranks, threads))
         return exit_code
 
-    first, *others = runner.STAGES
-    on_ranks = first.__class__(first.name, "", first.sections, first.outputs, first.work, on_ranks=True)
-    monkeypatch.setattr(runner, "STAGES", (on_ranks, *others))
+    first, *others = kinds.STAGES
+    on_ranks = Stage(first.name, "", first.sections, first.outputs, first.work, on_ranks=True)
+    monkeypatch.setattr(kinds, "STAGES", (on_ranks, *others))
     monkeypatch.setattr(runner, "run_ranks", failing_ranks)
     with pytest.raises(errors.HpcsurrogateError, match="simulate") as caught:
         run(small, experiment_file, ["ranks=2", "threads_per_rank=3", "train.engine=horovod"])
@@ -223,9 +224,9 @@ def test_ranks_that_were_never_launched_are_not_taken_for_done(small, experiment
     """srun gives 0 when SLURM could not launch the tasks; a record of an earlier run (`--from`) must not hide that."""
     if start:
         run(small, experiment_file)
-    first, *others = runner.STAGES
-    on_ranks = first.__class__(first.name, "", first.sections, first.outputs, first.work, on_ranks=True)
-    monkeypatch.setattr(runner, "STAGES", (on_ranks, *others))
+    first, *others = kinds.STAGES
+    on_ranks = Stage(first.name, "", first.sections, first.outputs, first.work, on_ranks=True)
+    monkeypatch.setattr(kinds, "STAGES", (on_ranks, *others))
     monkeypatch.setattr(runner, "run_ranks", lambda arguments, ranks, threads: 0)
     with pytest.raises(errors.RankLostError, match="simulate: exit code 0, but its ranks never ran to the end"):
         run(small, experiment_file, ["ranks=2", "train.engine=horovod"], start=start)

@@ -1,13 +1,13 @@
 from hpcsurrogate.core.config import Experiment
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.pipeline import records
-from hpcsurrogate.pipeline.stages import STAGE_NAMES, STAGES
+from hpcsurrogate.pipeline.stages import STAGES
 
 
 def test_the_order_is_that_of_the_data():
     in_order = ("simulate", "prepare", "train", "evaluate", "export", "verify", "couple", "generalise")
     in_order += ("certify", "report")
-    assert in_order == STAGE_NAMES
+    assert in_order == tuple(stage.name for stage in STAGES)
 
 
 def test_every_section_that_changes_a_result_belongs_to_one_stage():

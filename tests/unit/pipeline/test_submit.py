@@ -10,8 +10,10 @@ from hpcsurrogate.core.yaml_loader import load_experiment
 from hpcsurrogate.pipeline import records
 from hpcsurrogate.pipeline.jobs import queued_jobs, record_jobs, submitted_jobs
 from hpcsurrogate.pipeline.lock import run_lock
-from hpcsurrogate.pipeline.stages import STAGE_NAMES, STAGES
+from hpcsurrogate.pipeline.stages import STAGES
 from hpcsurrogate.pipeline.submit import GROUPS, missing_groups, render_job, submit_experiment
+
+STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
 SBATCH = """\
 #!/bin/sh
@@ -140,8 +142,8 @@ def test_a_script_holds_what_the_experiment_asks_for(experiment_file, paths):
     assert train.index("module load gcc openmpi") < train.index("source .venv/bin/activate")
     for script in (data, score):
         assert "#SBATCH --gpus-per-task=1" not in script
-    assert "#SBATCH --nodes=1" in score
-    assert "#SBATCH --ntasks=1" in score
+    assert "#SBATCH --nodes=2" in score
+    assert "#SBATCH --ntasks=2" in score
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)

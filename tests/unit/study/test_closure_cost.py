@@ -8,8 +8,8 @@ CNN = "train.model={kind: cnn, hidden_layers: 2, channels: %d}"
 
 
 def test_a_larger_network_costs_more(tiny):
-    """64 times the multiplications of its middle layer; overhead of a call makes less of it, twice is surely left."""
-    small, large = (closure_milliseconds(changed_experiment(tiny, [CNN % channels])) for channels in (8, 64))
+    """256 times the multiplications of its middle layer; overhead of a call makes less of it, twice is surely left."""
+    small, large = (closure_milliseconds(changed_experiment(tiny, [CNN % channels])) for channels in (8, 128))
     assert 0 < 2 * small < large
 
 

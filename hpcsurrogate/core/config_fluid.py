@@ -1,0 +1,125 @@
+"""The file of a constitutive law, trained on runs of LAMMPS: its sections as typed, frozen models.
+
+Quantities are in the units of the LAMMPS scripts (`simulate.units`); in `lj` everything is reduced.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from hpcsurrogate.core.section import NonNegativeFloat, PositiveFloat, PositiveInt, Section
+
+Values = Annotated[tuple[float, ...], Field(min_length=1)]
+Names = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+Component = Literal["xx", "xy", "xz", "yx", "yy", "yz", "zx", "zy", "zz"]
+
+
+class Sweep(Section):
+    """Runs of one script at every combination of the values of its variables."""
+
+    grid: Annotated[dict[Names, Values], Field(min_length=1)] = Field(
+        description="variables of the script and their values; a run for every combination"
+    )
+    variables: dict[Names, float | int | str] = Field(
+        {}, description="variables that are the same in all of these runs"
+    )
+    seeds: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = Field(
+        (1,), description="values of the variable `seed`: runs of the same state that differ in their starts"
+    )
+
+    @model_validator(mode="after")
+    def _named_once(self):
+        if twice := sorted({*self.grid, "seed"} & set(self.variables)):
+            raise ValueError(f"{twice[0]} stands in variables, and in grid or seeds")
+        return self
+
+
+class LammpsSource(Sweep):
+    """A sweep of LAMMPS runs."""
+
+    kind: Literal["lammps"]
+    script: str = Field(description="input script, relative to this file; it is given every variable by `-var`")
+    command: str = Field("lmp", description="what starts LAMMPS, such as `lmp` or `mpirun -np 2 lmp`")
+    units: Literal["lj", "real", "metal", "si", "electron"] = "lj"
+    more: tuple[Sweep, ...] = Field((), description="further sweeps, such as a few long runs beside many short ones")
+    failed: Literal["stop", "leave_out"] = Field(
+        "stop", description="what a run that LAMMPS ended early does to the others"
+    )
+
+
+class LammpsIngest(Section):
+    """What a run leaves behind, and how it becomes a sample of the law.
+
+    Homogeneous shear: one sample a run, from the rows of a `fix ave/time`.
+    """
+
+    averages: str = Field("averages.txt", description="file of `fix ave/time` in the folder of each run")
+    density: str = Field("density", description="column of it, or variable of the sweep")
+    temperature: str = Field("temperature", description="column of it, or variable of the sweep")
+    pressure: tuple[str, str, str, str, str, str] = Field(
+        ("pxx", "pxy", "pxz", "pyy", "pyz", "pzz"),
+        description="columns of it: the pressure tensor, xx, xy, xz, yy, yz, zz",
+    )
+    gradient: dict[Component, str] = Field(
+        {"xy": "rate"}, description="du_i/dx_j at key ij: column of it, or variable of the sweep; others are zero"
+    )
+    discard: Annotated[float, Field(ge=0, lt=1)] = Field(0.2, description="share of the rows, the first ones: start-up")
+    blocks: Annotated[int, Field(ge=4)] = Field(16, description="averages of which the standard error is taken")
+    held_out: tuple[dict[Names, float], ...] = Field(
+        (), description="states that training never sees: runs with these values of variables"
+    )
+
+
+class ViscousLawModel(Section):
+    """Stress from density, temperature and strain rate: tensor basis of the strain rate, non-negative dissipation."""
+
+    kind: Literal["viscous_law"]
+    channels: PositiveInt = 32
+    hidden_layers: PositiveInt = 2
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of channels that are left out at random"
+    )
+
+
+class LawTraining(Section):
+    """Regression on the stresses of runs, each weighted by its error."""
+
+    model: ViscousLawModel
+    members: PositiveInt = Field(5, description="networks of the ensemble, spread over the ranks")
+    epochs: PositiveInt = 2000
+    learning_rate: PositiveFloat = 3e-3
+    initialise_from: str | None = Field(None, description="pointwise.pt of another fluid, relative to this file")
+
+
+class Propose(Section):
+    """The next states worth a run."""
+
+    ranges: Annotated[dict[Names, tuple[float, float]], Field(min_length=1)] = Field(
+        description="variables of the script and where their values may lie"
+    )
+    count: PositiveInt = Field(3, description="states a round")
+    rounds: Annotated[int, Field(ge=0)] = Field(1, description="how often simulate, fit and propose go around")
+
+
+class Channel(Section):
+    """A channel between two walls that the law is judged in, beside a run of LAMMPS that training never saw."""
+
+    script: str = Field(description="LAMMPS script of the channel, relative to this file")
+    variables: dict[Names, float | int | str] = Field({}, description="its variables, given by `-var`")
+    cells: PositiveInt = Field(64, description="of the continuum solver, across the channel")
+    wall_layer: NonNegativeFloat = Field(2.0, description="distance from the walls that is not compared [length]")
+
+
+class FluidExperiment(Section):
+    """The whole file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    run_dir: str = Field(description="where everything is written, relative to the working directory")
+    seed: int = 0
+    ranks: PositiveInt = Field(1, description="ranks that `run` starts for the stages that can use them")
+    threads_per_rank: PositiveInt = 1
+    simulate: LammpsSource
+    ingest: LammpsIngest = LammpsIngest()
+    train: LawTraining
+    propose: Propose | None = None
+    channel: Channel | None = None

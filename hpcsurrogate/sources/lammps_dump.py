@@ -1,0 +1,224 @@
+"""What `dump custom` and `dump atom` write as text, also compressed: atoms, every so many steps, one frame in memory.
+
+Columns may stand in any order and atoms too. The format: the LAMMPS manual, "dump command", format of text files.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hpcsurrogate.core.errors import DataError
+from hpcsurrogate.sources.lammps_box import Box
+from hpcsurrogate.sources.lammps_text import MOST_ROWS, CutShortError, LammpsText
+
+TEXT_COLUMNS = ("element", "typelabel")
+WHOLE_COLUMNS = ("id", "mol", "type", "proc", "ix", "iy", "iz")
+# Names of the three coordinates -> whether along the edges, whether without wrapping.
+COORDINATES = {
+    ("x", "y", "z"): (False, False),
+    ("xs", "ys", "zs"): (True, False),
+    ("xu", "yu", "zu"): (False, True),
+    ("xsu", "ysu", "zsu"): (True, True),
+}
+IMAGES = ("ix", "iy", "iz")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Atoms at one step, in the order of the file.
+
+    Attributes
+    ----------
+    place : str              path and line at which the frame begins, for messages
+    step : int
+    time : float or None     [time] where the dump says it
+    units : str or None      style of units where the dump says it, at its beginning
+    box : Box
+    num_atoms : int
+    columns : dict           name -> ndarray, shape (num_atoms,), int64 if whole by its name, else float64, in the units
+                             of the script
+    """
+
+    place: str
+    step: int
+    time: float | None
+    units: str | None
+    box: Box
+    num_atoms: int
+    columns: dict[str, np.ndarray]
+
+    def vectors(self, names: Sequence[str]) -> np.ndarray:
+        """Return columns side by side, (num_atoms, len(names)).
+
+        Raises
+        ------
+        DataError    if one is not there
+        """
+        if missing := [name for name in names if name not in self.columns]:
+            raise DataError(
+                f"{self.place}: has no column {missing[0]} but {' '.join(self.columns)}; add it to the dump"
+            )
+        return np.stack([self.columns[name] for name in names], axis=1)
+
+    def scaled(self) -> np.ndarray:
+        """Return coordinates along the edges of the box, each atom's image within it, (num_atoms, 3).
+
+        Raises
+        ------
+        DataError    if the dump has no three coordinates of a kind
+        """
+        coordinates, _ = self._coordinates()
+        return self.box.wrapped(coordinates)
+
+    def positions(self) -> np.ndarray:
+        """Return positions within the box, (num_atoms, 3) [length]. Raises DataError as `scaled`."""
+        return self.box.unscaled(self.scaled())
+
+    def unwrapped(self) -> np.ndarray:
+        """Return positions that do not jump when an atom leaves the box, (num_atoms, 3) [length].
+
+        Raises
+        ------
+        DataError    if the dump has neither unwrapped coordinates nor all image flags
+        """
+        coordinates, is_unwrapped = self._coordinates()
+        if not is_unwrapped:
+            coordinates = coordinates + self.vectors(IMAGES)
+        return self.box.unscaled(coordinates)
+
+    def _coordinates(self) -> tuple[np.ndarray, bool]:
+        for names, (along_edges, is_unwrapped) in COORDINATES.items():
+            if all(name in self.columns for name in names):
+                found = self.vectors(names)
+                return found if along_edges else self.box.scaled(found), is_unwrapped
+        raise DataError(
+            f"{self.place}: has no x y z, nor xs, xu or xsu, but {' '.join(self.columns)}; add them to the dump"
+        )
+
+
+def dump_frames(path: str | Path, names: Sequence[str] | None = None, drop_cut_frame: bool = False) -> Iterator[Frame]:
+    """Read a dump frame by frame.
+
+    Parameters
+    ----------
+    path : str or Path                    compressed if it ends in .gz
+    names : list of str, optional         columns to read, which saves time; not all of numbers
+    drop_cut_frame : bool, optional       whether a frame that the file ends within is left out, not an error
+
+    Yields
+    ------
+    Frame    in the order of the file
+
+    Raises
+    ------
+    DataError    if the file is missing, cut short or damaged, lacks a column, steps do not rise or an id comes twice,
+                 naming the line
+
+    Notes
+    -----
+    Memory is that of a frame (tests/unit/sources/test_lammps_dump.py). Any damage is an error or does not matter
+    (test_lammps_fuzz.py).
+    """
+    with LammpsText(path) as text:
+        last, units = -1, None
+        try:
+            while (line := text.line()) is not None:
+                frame = _frame(text, line, names, units)
+                if frame.step <= last:
+                    text.fail(f"step {frame.step} does not come after {last}: parts of two runs")
+                last, units = frame.step, frame.units
+                yield frame
+        except CutShortError:
+            if not drop_cut_frame:
+                raise
+
+
+def _frame(text: LammpsText, line: str, names: Sequence[str] | None, units: str | None) -> Frame:
+    """The frame that begins at the line read last."""
+    place = f"{text.path}: line {text.line_number}"
+    time = None
+    while line in ("ITEM: UNITS", "ITEM: TIME"):
+        if line == "ITEM: UNITS":
+            units = _next(text).strip()
+        else:
+            time = text.number(_next(text))
+        line = _next(text)
+    step = _whole(text, line, "ITEM: TIMESTEP")
+    num_atoms = _whole(text, _next(text), "ITEM: NUMBER OF ATOMS")
+    box = _box(text)
+    columns = _columns(text, num_atoms, names)
+    return Frame(place, step, time, units, box, num_atoms, columns)
+
+
+def _box(text: LammpsText) -> Box:
+    words = _next(text).split()
+    if words[:3] != ["ITEM:", "BOX", "BOUNDS"]:
+        text.fail("expected ITEM: BOX BOUNDS")
+    words = words[3:]
+    if words[:2] == ["abc", "origin"]:
+        text.fail("holds a general triclinic box, which is not read: use `dump_modify triclinic/general no`")
+    tilted = words[:3] == ["xy", "xz", "yz"]
+    flags = words[3:] if tilted else words
+    if flags and (len(flags) != 3 or not all(len(flag) == 2 and set(flag) <= set("pfsm") for flag in flags)):
+        text.fail(f"expected three of pp, ff, ss, ..., found {' '.join(flags)[:40]}")
+    periodic = tuple(flag == "pp" for flag in flags) if flags else (True, True, True)
+    first = text.line_number + 1
+    bounds = text.table(3, 3 if tilted else 2)
+    try:
+        return Box.from_bounds(bounds, periodic)
+    except ValueError as error:
+        text.fail(str(error), first)
+
+
+def _columns(text: LammpsText, num_atoms: int, wanted: Sequence[str] | None) -> dict[str, np.ndarray]:
+    words = _next(text).split()
+    if words[:2] != ["ITEM:", "ATOMS"] or len(words) < 3:
+        text.fail("expected ITEM: ATOMS and the names of columns")
+    present = words[2:]
+    if len(set(present)) < len(present):
+        text.fail("names a column twice")
+    if wanted is None:
+        wanted = [name for name in present if name not in TEXT_COLUMNS]
+    if missing := [name for name in wanted if name not in present]:
+        text.fail(f"has no column {missing[0]} but {' '.join(present)}: add it to the dump")
+    read = [*wanted, *({"id"} & set(present) - set(wanted))]
+    first = text.line_number + 1
+    values = text.table(num_atoms, len(present), [present.index(name) for name in read])
+    columns = {name: values[:, place] for place, name in enumerate(read)}
+    for name in set(WHOLE_COLUMNS) & set(columns):
+        whole = columns[name].astype(np.int64)
+        if (wrong := whole != columns[name]).any():
+            text.fail(f"{name} is not whole", first + int(wrong.argmax()))
+        columns[name] = whole
+    if "id" in columns:
+        _require_each_once(text, columns["id"], first)
+    return {name: columns[name] for name in wanted}
+
+
+def _require_each_once(text: LammpsText, ids: np.ndarray, first: int) -> None:
+    if len(ids) == 0 or (ids[0] > 0 and (np.diff(ids) > 0).all()):
+        return
+    order = np.argsort(ids, kind="stable")
+    wrong = np.concatenate([[ids[order[0]] <= 0], np.diff(ids[order]) == 0])
+    if wrong.any():
+        row = int(order[wrong.argmax()])
+        text.fail(f"id {ids[row]} comes twice" if ids[row] > 0 else f"id {ids[row]} is not above zero", first + row)
+
+
+def _next(text: LammpsText) -> str:
+    line = text.line()
+    if line is None:
+        text.cut_short("in the middle of a frame")
+    return line
+
+
+def _whole(text: LammpsText, heading: str, expected: str) -> int:
+    """The whole number in the line after a heading."""
+    if heading.rstrip() != expected:
+        text.fail(f"expected {expected}")
+    number = text.whole(_next(text).strip())
+    if number > MOST_ROWS and expected.endswith("ATOMS"):
+        text.fail(f"{number} atoms cannot be")
+    return number

@@ -1,0 +1,208 @@
+"""Text that LAMMPS writes, line by line and in tables of numbers, in constant memory.
+
+Strict: a table has as many rows as its header says, every row as many columns, every entry is a finite number, and the
+last line is whole. What is wrong is named with its line, which counts from 1.
+"""
+
+import gzip
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn, Self
+
+import numpy as np
+
+from hpcsurrogate.core.errors import DataError
+from hpcsurrogate.sources.lammps_numbers import parse_numbers
+
+BLOCK = 4 << 20  # bytes that are read and parsed at once
+MOST_ROWS = 10**9
+WORD = 8  # bytes; about what a number takes
+LONGEST_LINE = 1 << 20  # bytes; more is no file of LAMMPS
+
+
+class CutShortError(DataError):
+    """A file ends where it should go on, as that of a run that was killed does."""
+
+
+class LammpsText:
+    """A file, read from its beginning to its end. A context manager, which closes it.
+
+    Parameters
+    ----------
+    path : Path    compressed if it ends in .gz
+
+    Attributes
+    ----------
+    line_number : int    of the line read last; 0 before the first
+
+    Raises
+    ------
+    DataError    if the file cannot be read; all methods likewise, with the line, if it is damaged
+    """
+
+    def __init__(self, path: str | Path):
+        self.path, self.line_number = Path(path), 0
+        self._buffer, self._place, self._at_end = b"", 0, False
+        try:
+            # Closed by the context that this object is.
+            self._file = (gzip.open if self.path.suffix == ".gz" else open)(self.path, "rb")
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror or error}); run what writes it") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    def fail(self, what: str, line: int | None = None) -> NoReturn:
+        """Raise DataError that names the file and a line, the one read last if none is given."""
+        raise DataError(f"{self.path}: line {line or self.line_number}: {what}; write or copy the file again")
+
+    def cut_short(self, what: str) -> NoReturn:
+        """Raise CutShortError at the line after the one read last."""
+        raise CutShortError(
+            f"{self.path}: line {self.line_number + 1}: the file ends {what}; the run was cut short, or the copy"
+        )
+
+    def line(self) -> str | None:
+        """Read a line.
+
+        Returns
+        -------
+        str    without its end; None where the file ends
+
+        Raises
+        ------
+        CutShortError    if the last line has no end
+        """
+        end = self._buffer.find(b"\n", self._place)
+        while end < 0:
+            if not self._fill():
+                if self._place < len(self._buffer):
+                    self.cut_short("in the middle of a line")
+                return None
+            end = self._buffer.find(b"\n", self._place)
+        text = self._buffer[self._place : end]
+        self._place, self.line_number = end + 1, self.line_number + 1
+        if text.endswith(b"\r"):
+            text = text[:-1]
+        try:
+            return text.decode("ascii")
+        except UnicodeDecodeError:
+            # Comments and quoted commands may hold any text; no number does.
+            return text.decode("utf-8", "replace")
+
+    def table(self, num_rows: int, num_columns: int, columns: Sequence[int] | None = None) -> np.ndarray:
+        """Read rows of numbers.
+
+        Parameters
+        ----------
+        num_rows, num_columns : int
+        columns : list of int, optional    to return, not all; the others may hold anything but blanks
+
+        Returns
+        -------
+        ndarray, shape (num_rows, num_columns or len(columns)), float64
+
+        Raises
+        ------
+        CutShortError    if the file ends before
+        """
+        columns = range(num_columns) if columns is None else columns
+        parts = []
+        while num_rows > 0:
+            text, found = self._lines(num_rows)
+            if not found:
+                self.cut_short(f"{num_rows} rows too early")
+            parts.append(self._parsed(text, found, num_columns, columns))
+            num_rows -= found
+        return _stacked(parts, len(columns))
+
+    def rest(self, num_columns: int) -> np.ndarray:
+        """Read rows of numbers up to the end of the file.
+
+        Returns
+        -------
+        ndarray, shape (rows, num_columns), float64
+        """
+        parts = []
+        while self.next_is(""):
+            text, found = self._lines(MOST_ROWS)
+            if not found:
+                self.cut_short("in the middle of a line")
+            parts.append(self._parsed(text, found, num_columns, range(num_columns)))
+        return _stacked(parts, num_columns)
+
+    def next_is(self, beginning: str) -> bool:
+        """Whether there is another line, and it begins so."""
+        while len(self._buffer) - self._place < max(len(beginning), 1):
+            if not self._fill():
+                return False
+        return self._buffer.startswith(beginning.encode(), self._place)
+
+    def whole(self, word: str) -> int:
+        """Return the number, zero or above, that a word of the line read last is."""
+        if not (word.isascii() and word.isdigit() and len(word) < 19):
+            self.fail(f"{word[:40]!r} is no whole number")
+        return int(word)
+
+    def number(self, word: str) -> float:
+        """Return the finite number that a word of the line read last is."""
+        try:
+            value = float(word)
+        except ValueError:
+            self.fail(f"{word[:40]!r} is no number")
+        if not np.isfinite(value):
+            self.fail(f"{word[:40]} is not finite")
+        return value
+
+    def _parsed(self, text: bytes, num_rows: int, num_columns: int, columns: Sequence[int]) -> np.ndarray:
+        try:
+            values = parse_numbers(text, num_rows, num_columns, columns)
+        except ValueError as error:
+            row, what = error.args
+            self.fail(what, self.line_number + row + 1)
+        self.line_number += num_rows
+        return values
+
+    def _lines(self, most: int) -> tuple[bytes, int]:
+        """Take up to so many whole lines, as many as are in memory; at least one unless the file ends."""
+        while self._buffer.find(b"\n", self._place) < 0 and self._fill():
+            pass
+        end, found = self._place, 0
+        while found < most and end < len(self._buffer):
+            # No further than needed, since a block may hold many small tables.
+            stop = end + WORD * (most - found)
+            more = self._buffer.count(b"\n", end, stop)
+            found, end = found + more, stop
+        end = min(end, len(self._buffer))
+        for _ in range(found - most):
+            end = self._buffer.rfind(b"\n", self._place, end)
+        end = self._buffer.rfind(b"\n", self._place, end) + 1
+        text = self._buffer[self._place : end]
+        self._place = max(end, self._place)
+        return text, min(found, most)
+
+    def _fill(self) -> bool:
+        """Bring the next block into memory, after what is left of a line; return whether there was one."""
+        if len(self._buffer) - self._place > LONGEST_LINE:
+            self.fail(f"is longer than {LONGEST_LINE} bytes", self.line_number + 1)
+        try:
+            block = self._file.read(BLOCK)
+        except EOFError:
+            self.cut_short("in the middle of what gzip compressed")
+        except (OSError, zlib.error) as error:
+            self.fail(f"cannot be read on ({error})", self.line_number + 1)
+        self._buffer, self._place = self._buffer[self._place :] + block, 0
+        return bool(block)
+
+
+def _stacked(parts: list[np.ndarray], num_columns: int) -> np.ndarray:
+    """Columns one after the other in memory, as they are asked for."""
+    if len(parts) == 1:
+        return parts[0]
+    whole = np.empty((num_columns, sum(map(len, parts))))
+    return np.concatenate([part.T for part in parts], axis=1, out=whole).T if parts else whole.T
