@@ -149,9 +149,7 @@ def _add_ingest(kind: str, summary: str) -> None:
 
 _add_ingest("openfoam", "average a fine run of OpenFOAM onto a coarser mesh")
 _add_ingest("lammps", "average the runs of a sweep to samples of a law")
-_add_stage("fit", "train on the samples of ingest and write pointwise.pt")
-_add_stage("propose", "name the states that are worth the next runs of LAMMPS")
-_add_stage("channel", "run the law of a fluid in a channel beside LAMMPS")
+_add_stage("fit", "train on the samples of ingest and score what was learned")
 
 
 for _command in (submit, status, tune, scaling):

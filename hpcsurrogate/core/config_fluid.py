@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hpcsurrogate.core.section import NonNegativeFloat, PositiveFloat, PositiveInt, Section
+from hpcsurrogate.core.section import PositiveFloat, PositiveInt, Section
 
 Values = Annotated[tuple[float, ...], Field(min_length=1)]
 Names = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
@@ -86,28 +86,8 @@ class LawTraining(Section):
 
     model: ViscousLawModel
     members: PositiveInt = Field(5, description="networks of the ensemble, spread over the ranks")
-    epochs: PositiveInt = 2000
-    learning_rate: PositiveFloat = 3e-3
-    initialise_from: str | None = Field(None, description="pointwise.pt of another fluid, relative to this file")
-
-
-class Propose(Section):
-    """The next states worth a run."""
-
-    ranges: Annotated[dict[Names, tuple[float, float]], Field(min_length=1)] = Field(
-        description="variables of the script and where their values may lie"
-    )
-    count: PositiveInt = Field(3, description="states a round")
-    rounds: Annotated[int, Field(ge=0)] = Field(1, description="how often simulate, fit and propose go around")
-
-
-class Channel(Section):
-    """A channel between two walls that the law is judged in, beside a run of LAMMPS that training never saw."""
-
-    script: str = Field(description="LAMMPS script of the channel, relative to this file")
-    variables: dict[Names, float | int | str] = Field({}, description="its variables, given by `-var`")
-    cells: PositiveInt = Field(64, description="of the continuum solver, across the channel")
-    wall_layer: NonNegativeFloat = Field(2.0, description="distance from the walls that is not compared [length]")
+    epochs: PositiveInt = 3000
+    learning_rate: PositiveFloat = 1e-2
 
 
 class FluidExperiment(Section):
@@ -121,5 +101,3 @@ class FluidExperiment(Section):
     simulate: LammpsSource
     ingest: LammpsIngest = LammpsIngest()
     train: LawTraining
-    propose: Propose | None = None
-    channel: Channel | None = None

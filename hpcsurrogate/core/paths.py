@@ -116,14 +116,9 @@ class RunPaths:
         return self.run_dir / "material.hdf5"
 
     @property
-    def proposal(self) -> Path:
-        """States worth the next runs, written by propose."""
-        return self.run_dir / "proposal.json"
-
-    @property
-    def channel(self) -> Path:
-        """The law in a channel beside its run of LAMMPS, written by channel."""
-        return self.run_dir / "channel.json"
+    def law(self) -> Path:
+        """Weights of a fluid's law, written by fit."""
+        return self.run_dir / "law.safetensors"
 
     @property
     def compiled(self) -> Path:

@@ -83,8 +83,7 @@ def load_fluid_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Fl
 
     Returns
     -------
-    FluidExperiment    frozen; paths of scripts and of `train.initialise_from` are made absolute, counted from the
-                       folder of the file
+    FluidExperiment    frozen; the path of the script is made absolute, counted from the folder of the file
 
     Raises
     ------
@@ -92,12 +91,7 @@ def load_fluid_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Fl
     """
     experiment = _validated(path, overrides, FluidExperiment)
     folder = Path(path).resolve().parent
-    changes: dict[str, Any] = {"simulate": _moved(experiment.simulate, "script", folder)}
-    if experiment.train.initialise_from is not None:
-        changes["train"] = _moved(experiment.train, "initialise_from", folder)
-    if experiment.channel is not None:
-        changes["channel"] = _moved(experiment.channel, "script", folder)
-    return experiment.model_copy(update=changes)
+    return experiment.model_copy(update={"simulate": _moved(experiment.simulate, "script", folder)})
 
 
 def _moved(section: File, key: str, folder: Path) -> File:

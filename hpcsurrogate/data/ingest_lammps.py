@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 import hpcsurrogate
-from hpcsurrogate.core.atomic import read_json
 from hpcsurrogate.core.config_fluid import FluidExperiment, LammpsIngest
 from hpcsurrogate.core.errors import ConfigError, DataError
 from hpcsurrogate.core.log import get_logger
@@ -20,6 +19,7 @@ from hpcsurrogate.data.block_average import LONG_ENOUGH, block_average
 from hpcsurrogate.data.material import MaterialFile, MaterialSamples, write_material
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.sources.lammps_averages import Averages, read_averages
+from hpcsurrogate.sources.lammps_runs import finished_runs
 
 log = get_logger("ingest")
 
@@ -67,9 +67,9 @@ def run_ingest(experiment: FluidExperiment, paths: RunPaths, world: World) -> Ma
 
     Notes
     -----
-    The samples are the same for any number of ranks (tests/parallel/test_ingest_lammps.py).
+    The samples are the same for any number of ranks (tests/parallel/test_law_ranks.py).
     """
-    runs = finished_runs(paths.sweep)
+    runs = _runs_of(experiment, paths)
     states, held_out = state_numbers(experiment, runs), _held_out(experiment.ingest, runs)
     with world.failing_together():
         own = [(index, run_row(experiment.ingest, runs[index])) for index in world.share(range(len(runs)))]
@@ -97,22 +97,15 @@ def run_ingest(experiment: FluidExperiment, paths: RunPaths, world: World) -> Ma
     return samples
 
 
-def finished_runs(sweep: Path) -> list[FinishedRun]:
-    """Return the runs in a folder, those that run.json says are finished, in the order of their names.
-
-    Raises
-    ------
-    DataError    if there is none, or a run.json is damaged
-    """
-    runs = []
-    for record in sorted(sweep.glob("*/run.json")):
-        content = read_json(record)
-        if not isinstance(content, dict) or not isinstance(content.get("variables"), dict):
-            raise DataError(f"{record}: names no variables; run `hpcsurrogate simulate` again")
-        runs.append(FinishedRun(record.parent.name, record.parent, content["variables"]))
+def _runs_of(experiment: FluidExperiment, paths: RunPaths) -> list[FinishedRun]:
+    """The planned runs that are finished, in the order of their names; what left the plan is not among them."""
+    runs = [
+        FinishedRun(run.name, paths.sweep / run.name, run.variables)
+        for run in finished_runs(experiment.simulate, paths.sweep)
+    ]
     if not runs:
-        raise DataError(f"{sweep}: holds no finished run; run `hpcsurrogate simulate` first")
-    return runs
+        raise DataError(f"{paths.sweep}: holds no finished run of the plan; run `hpcsurrogate simulate` first")
+    return sorted(runs, key=lambda run: run.name)
 
 
 def run_row(ingest: LammpsIngest, run: FinishedRun) -> Row:

@@ -16,18 +16,14 @@ from hpcsurrogate.pipeline.stages_fluid import FLUID_STAGES
 
 
 def stages_of(experiment: AnyExperiment) -> tuple[Stage, ...]:
-    """Return the stages that an experiment walks through, in order; of a fluid those whose section it has."""
+    """Return the stages that an experiment walks through, in order."""
     if isinstance(experiment, CellExperiment):
         return CELL_STAGES
-    if isinstance(experiment, FluidExperiment):
-        return tuple(stage for stage in FLUID_STAGES if getattr(experiment, stage.name, True) is not None)
-    return STAGES
+    return FLUID_STAGES if isinstance(experiment, FluidExperiment) else STAGES
 
 
 def verdict_file(experiment: AnyExperiment, paths: RunPaths) -> Path | None:
     """Return the JSON file whose `verdict` is the last word on an experiment; None if it is not judged in a solver."""
-    if isinstance(experiment, FluidExperiment):
-        return paths.channel if experiment.channel is not None else None
     return paths.coupling if isinstance(experiment, Experiment) else None
 
 

@@ -141,19 +141,13 @@ def run_pipeline(
         _require_done(stages[:first], experiment, paths)
         if not dry_run:
             write_text_atomic(paths.config, dump_experiment(experiment))
-        stale, position, asked = False, first, start is not None
-        while position <= last:
-            stage = stages[position]
-            reason = "asked for" if asked else records.why_stale(stage, experiment, paths)
+        stale = False
+        for stage in stages[first : last + 1]:
+            reason = "asked for" if start else records.why_stale(stage, experiment, paths)
             # Once a stage was done, the next compares what it made now; a dry run cannot know that yet.
             reason = reason or ("a stage before it" if dry_run and stale else None)
             stale = stale or reason is not None
             _do_or_skip(stage, reason, experiment, paths, dry_run, say)
-            position += 1
-            if stage.back_to is not None and not dry_run:
-                again = stage_index(stages, stage.back_to)
-                if records.why_stale(stages[again], experiment, paths):
-                    position, asked = again, False
         judged = verdict_file(experiment, paths)
         if judged is not None and not dry_run and last == len(stages) - 1:
             say(f"report: {paths.report}")

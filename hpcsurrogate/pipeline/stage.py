@@ -33,7 +33,6 @@ class Stage:
     idle_without : str       a section that may be empty; then there is next to nothing to do
     inputs : callable        (experiment) -> JSON types: what else decides the result, such as files of the user
     words : tuple of str     of the command that does it, if that is not its name
-    back_to : str            the stage to which `run` goes back after it, as long as that is stale again
     """
 
     name: str
@@ -48,7 +47,6 @@ class Stage:
     idle_without: str | None = None
     inputs: Callable[[Any], Any] | None = None
     words: tuple[str, ...] = ()
-    back_to: str | None = None
 
     @property
     def command(self) -> tuple[str, ...]:

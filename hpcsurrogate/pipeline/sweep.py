@@ -19,7 +19,7 @@ from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.parallel.guard import die_with_parent
 from hpcsurrogate.parallel.world import World
-from hpcsurrogate.sources.lammps_runs import RECORD, LammpsRun, planned_runs, proposed_states, script_digest
+from hpcsurrogate.sources.lammps_runs import RECORD, LammpsRun, planned_runs, script_digest
 
 log = get_logger("simulate")
 
@@ -53,7 +53,7 @@ def run_sweep(experiment: FluidExperiment, paths: RunPaths, world: World, part: 
         command = lammps_command(source)
         require_units(source)
         script = script_digest(source.script)
-        runs = planned_runs(source, proposed_states(paths.proposal))
+        runs = planned_runs(source)
         ordered = sorted(runs, key=_steps, reverse=True)
         mine = ordered if part is None else ordered[part[0] - 1 :: part[1]]
         missing = [run for run in mine if run.record(paths.sweep, script) is None]

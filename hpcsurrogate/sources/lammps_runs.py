@@ -1,7 +1,6 @@
 """The runs of LAMMPS that a sweep plans: which there are, what each is given, and what it left behind."""
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,13 +42,12 @@ class LammpsRun:
         return content if content["script"] == script else None
 
 
-def planned_runs(source: LammpsSource, proposed: Sequence[dict[str, float]] = ()) -> list[LammpsRun]:
-    """Return every run of a sweep, those of proposed states with the variables and seeds of the first part.
+def planned_runs(source: LammpsSource) -> list[LammpsRun]:
+    """Return every run of a sweep.
 
     Parameters
     ----------
     source : LammpsSource
-    proposed : sequence of dict    values of variables
 
     Returns
     -------
@@ -60,16 +58,13 @@ def planned_runs(source: LammpsSource, proposed: Sequence[dict[str, float]] = ()
     ConfigError    if two runs would be the same
     """
     runs = [run for part in (source, *source.more) for run in _runs_of(part)]
-    runs += [
-        _run(state | source.variables | {"seed": seed}, [*state, "seed"]) for state in proposed for seed in source.seeds
-    ]
     names = [run.name for run in runs]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"simulate: run {twice} stands in the sweep twice; give one of them another seed")
     return runs
 
 
-def finished_runs(source: LammpsSource, proposed: Sequence[dict[str, float]], sweep: Path) -> list[LammpsRun]:
+def finished_runs(source: LammpsSource, sweep: Path) -> list[LammpsRun]:
     """Return the planned runs that are finished, in the order of the plan.
 
     Raises
@@ -77,22 +72,7 @@ def finished_runs(source: LammpsSource, proposed: Sequence[dict[str, float]], sw
     DataError    if a record is damaged
     """
     script = script_digest(source.script)
-    return [run for run in planned_runs(source, proposed) if run.record(sweep, script) is not None]
-
-
-def proposed_states(proposal: Path) -> list[dict[str, float]]:
-    """Return the states of all rounds in proposal.json; none if there is no such file.
-
-    Raises
-    ------
-    DataError    if it is damaged
-    """
-    if not proposal.exists():
-        return []
-    try:
-        return [state for of_round in read_json(proposal)["rounds"] for state in of_round["states"]]
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{proposal}: is no list of proposals ({error}); run `hpcsurrogate propose` again") from None
+    return [run for run in planned_runs(source) if run.record(sweep, script) is not None]
 
 
 def script_digest(script: str | Path) -> str:
