@@ -76,9 +76,6 @@ class ViscousLawModel(Section):
     kind: Literal["viscous_law"]
     channels: PositiveInt = 32
     hidden_layers: PositiveInt = 2
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="share of channels that are left out at random"
-    )
 
 
 class LawTraining(Section):

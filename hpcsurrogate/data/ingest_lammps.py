@@ -119,7 +119,7 @@ def run_row(ingest: LammpsIngest, run: FinishedRun) -> Row:
     Notes
     -----
     The stress is minus the pressure tensor; a mean of an autoregressive series comes back within its error
-    (tests/unit/data/test_ingest_lammps.py).
+    (tests/unit/data/test_block_average.py).
     """
     averages = read_averages(run.folder / ingest.averages)
     kept = slice(int(ingest.discard * len(averages.steps)), None)

@@ -54,7 +54,6 @@ class ViscousLaw(nn.Module):
     ----------
     channels, hidden_layers : int
     members : int       networks of the ensemble, side by side
-    dropout : float     share of hidden channels that training leaves out
 
     Attributes
     ----------
@@ -68,14 +67,13 @@ class ViscousLaw(nn.Module):
     (tests/unit/models/test_viscous_law.py).
     """
 
-    def __init__(self, channels: int, hidden_layers: int, members: int = 1, dropout: float = 0.0):
+    def __init__(self, channels: int, hidden_layers: int, members: int = 1):
         super().__init__()
         self.channels, self.hidden_layers, self.members = channels, hidden_layers, members
         widths = [NUM_STATE] + [channels] * hidden_layers
         self.layers = nn.ModuleList(
             MemberLinear(members, a, b, 1 / math.sqrt(a), 1.0) for a, b in zip(widths[:-1], widths[1:], strict=True)
         )
-        self.dropout = nn.Dropout(dropout) if dropout > 0 else nn.Identity()
         self.last = MemberLinear(members, channels, NUM_OUTPUTS, PRIOR_OUTPUT / math.sqrt(channels), 0.0)
         self.terms = MemberLinear(members, NUM_TERMS, NUM_OUTPUTS, 0.0, 0.0)
         self.log_rate = nn.Parameter(torch.zeros(members, 1, dtype=torch.float64))
@@ -122,7 +120,7 @@ class ViscousLaw(nn.Module):
         products = torch.stack((a, t, s, a * a, a * t, t * t, a * s, t * s, s * s), 2)
         hidden = x
         for layer in self.layers:
-            hidden = self.dropout(torch.tanh(layer(hidden)))
+            hidden = torch.tanh(layer(hidden))
         y = self.last(hidden) + self.terms(products)
         viscosity = scales[6] * torch.exp(y[:, :, 0])
         pressure = scales[4] + scales[5] * y[:, :, 1]
@@ -131,7 +129,7 @@ class ViscousLaw(nn.Module):
 
     @classmethod
     def joined(cls, laws: Sequence[Self]) -> Self:
-        """Return the ensemble of all members of laws of one shape; scales are those of the first; no dropout."""
+        """Return the ensemble of all members of laws of one shape; scales are those of the first."""
         first = laws[0]
         whole = cls(first.channels, first.hidden_layers, sum(law.members for law in laws))
         parameters = {

@@ -183,8 +183,11 @@ def _factor(error: Tensor, spread: Tensor, noise: Tensor) -> Tensor:
 
 def viscosities_at_rest(law: ViscousLaw, samples: MaterialSamples) -> list[dict[str, float]]:
     """The law at a vanishing rate, with its standard deviation, for every density and temperature of the sweep."""
-    states = np.unique(np.stack((samples.density.round(6), samples.temperature.round(2)), 1), axis=0)
-    density, temperature = torch.from_numpy(states).unbind(1)
+    columns = np.stack((samples.density, samples.temperature), 1)
+    # A thermostat holds its temperature to some thousandths: runs that agree so far are of one state.
+    _, group = np.unique(np.stack((columns[:, 0].round(6), columns[:, 1].round(2)), 1), axis=0, return_inverse=True)
+    means = np.stack([columns[group.ravel() == number].mean(0) for number in range(group.max() + 1)])
+    density, temperature = torch.from_numpy(means).unbind(1)
     with torch.no_grad():
         viscosity = law.coefficients(density, temperature, torch.zeros_like(density))[0]
     deviation = viscosity.std(0) * law.calibration[1]

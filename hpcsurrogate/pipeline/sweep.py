@@ -46,7 +46,7 @@ def run_sweep(experiment: FluidExperiment, paths: RunPaths, world: World, part: 
     Notes
     -----
     A run is finished when its run.json is there, which is written last; others are done again from their start
-    (tests/hosts/test_lammps_sweep.py).
+    (tests/pipeline/test_lammps_sweep.py).
     """
     source = experiment.simulate
     with world.failing_together():

@@ -53,7 +53,7 @@ def thermo_runs(path: str | Path) -> Iterator[ThermoRun]:
 
     Notes
     -----
-    tests/unit/sources/test_lammps_log.py compares with what the same run wrote by `fix ave/time`.
+    tests/unit/sources/test_lammps_averages.py compares with what the same run wrote by `fix ave/time`.
     """
     with LammpsText(path) as text:
         while (line := _next(text)) is not None:

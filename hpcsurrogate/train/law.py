@@ -186,16 +186,14 @@ def fit_member(
     tolerance = (samples.error.square() + _least(samples).square()).sqrt()
     optimizer = torch.optim.Adam(law.parameters())
     count = len(samples.density)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))  # of dropout
-        for step in range(settings.epochs):
-            optimizer.param_groups[0]["lr"] = learning_rate(step, settings.epochs, settings.learning_rate, WARM_UP)
-            misfit = ((_stresses(law, samples) - samples.stress) / tolerance).square().sum(2)
-            prior = [((value - anchor[name]) / spreads[name]).square().sum() for name, value in law.named_parameters()]
-            loss = ((weights * misfit).sum() + torch.stack(prior).sum()) / count
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    for step in range(settings.epochs):
+        optimizer.param_groups[0]["lr"] = learning_rate(step, settings.epochs, settings.learning_rate, WARM_UP)
+        misfit = ((_stresses(law, samples) - samples.stress) / tolerance).square().sum(2)
+        prior = [((value - anchor[name]) / spreads[name]).square().sum() for name, value in law.named_parameters()]
+        loss = ((weights * misfit).sum() + torch.stack(prior).sum()) / count
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
     if not torch.isfinite(loss):
         raise DivergedError("fit: the loss is not finite; lower train.learning_rate")
     return law
@@ -211,7 +209,7 @@ def _first_law(settings: LawTraining, copies: int, scales: Tensor, generator: to
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
         first = ViscousLaw(model.channels, model.hidden_layers)
-    law = ViscousLaw(model.channels, model.hidden_layers, copies, model.dropout)
+    law = ViscousLaw(model.channels, model.hidden_layers, copies)
     parameters = {name: value.detach().expand(copies, *value.shape[1:]) for name, value in first.named_parameters()}
     law.load_state_dict(parameters | {"scales": scales, "calibration": torch.ones(2)})
     return law.train()

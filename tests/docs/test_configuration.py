@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from hpcsurrogate.core import config
-from hpcsurrogate.core.yaml_loader import load_experiment
+from hpcsurrogate.core.yaml_loader import load_any
 from hpcsurrogate.pipeline.consistency import check_consistency
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -60,9 +60,9 @@ def test_table_has_all_keys_and_their_defaults(name):
 
 @pytest.mark.parametrize("path", sorted((PROJECT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_experiments_are_valid(path):
-    check_consistency(load_experiment(path))
+    check_consistency(load_any(path))
 
 
 def test_starter_is_valid():
     with importlib.resources.as_file(importlib.resources.files("hpcsurrogate.cli") / "starter.yaml") as path:
-        check_consistency(load_experiment(path))
+        check_consistency(load_any(path))
