@@ -1,18 +1,10 @@
-"""Rows of numbers in text, checked to be what they should.
+"""Rows of numbers in text, checked to be what they should."""
 
-The extra `lammps` brings Arrow, whose parser of numbers takes a third of the time of numpy's. What Arrow does not like,
-such as several blanks in a row or a fault, is read by numpy, which tells the two apart and names the fault's row. Both
-round to the nearest double, so that numbers are the same with and without the extra.
-"""
-
-import functools
 import warnings
 from collections.abc import Sequence
-from types import ModuleType
 
 import numpy as np
 
-ENOUGH_FOR_ARROW = 1 << 16  # bytes, below which it takes longer to begin than it saves
 _IS_SPACE = np.zeros(256, bool)
 _IS_SPACE[[ord(blank) for blank in " \t\r\n"]] = True
 _OF_NUMBERS = b"0123456789+-.eEnaifNAIF \t\r\n"
@@ -38,52 +30,15 @@ def parse_numbers(text: bytes, num_rows: int, num_columns: int, columns: Sequenc
 
     Notes
     -----
-    The same numbers come back from Arrow and from numpy (tests/unit/sources/test_lammps_numbers.py).
+    Numbers are the nearest doubles (tests/unit/sources/test_lammps_numbers.py).
     """
-    values = _by_arrow(text, num_rows, num_columns, columns) if len(text) > ENOUGH_FOR_ARROW else None
-    if values is None:
-        values = _by_numpy(text, num_rows, num_columns, columns)
+    values = _table(text, num_rows, num_columns, columns)
     if not np.isfinite(values).all():
         raise ValueError(int((~np.isfinite(values)).any(axis=1).argmax()), "holds a number that is not finite")
     return values
 
 
-def _by_arrow(text: bytes, num_rows: int, num_columns: int, columns: Sequence[int]) -> np.ndarray | None:
-    """None without Arrow, or if there is anything that files as LAMMPS writes them by default do not hold."""
-    if (pyarrow := _arrow()) is None:
-        return None
-    csv, names = pyarrow.csv, [str(column) for column in range(num_columns)]
-    wanted = [names[column] for column in columns]
-    reading = csv.ReadOptions(use_threads=False, column_names=names, block_size=max(len(text), 1))
-    parsing = csv.ParseOptions(delimiter=" ", quote_char=False, ignore_empty_lines=False)
-    converting = csv.ConvertOptions(
-        column_types=dict.fromkeys(wanted, pyarrow.float64()), include_columns=wanted, null_values=[], check_utf8=False
-    )
-    try:
-        plain = text.replace(b" \n", b"\n")  # older versions end every line with a blank
-        table = csv.read_csv(pyarrow.BufferReader(plain), reading, parsing, converting)
-    except pyarrow.ArrowInvalid:
-        return None
-    if table.num_rows != num_rows:
-        return None
-    values = np.empty((len(columns), num_rows))
-    for column, found in zip(values, table.columns, strict=True):
-        if found.null_count:
-            return None
-        column[:] = found.to_numpy()
-    return values.T
-
-
-@functools.cache
-def _arrow() -> ModuleType | None:
-    try:
-        import pyarrow.csv
-    except ModuleNotFoundError:
-        return None
-    return pyarrow
-
-
-def _by_numpy(text: bytes, num_rows: int, num_columns: int, columns: Sequence[int]) -> np.ndarray:
+def _table(text: bytes, num_rows: int, num_columns: int, columns: Sequence[int]) -> np.ndarray:
     letters = np.frombuffer(text, np.uint8)
     if not _has_single_blanks(letters, num_rows, num_columns):
         counts = _words_in_lines(letters)

@@ -57,7 +57,7 @@ def test_a_wrong_call_names_the_right_one(local_slurm, arguments):
 
 def test_templates_are_correct_shell():
     templates = sorted((SCRIPT.parents[1] / "slurm").glob("*.sbatch"))
-    assert [path.stem for path in templates] == ["couple", "pipeline", "prepare", "train", "tune"]
+    assert [path.stem for path in templates] == ["couple", "pipeline", "prepare", "sweep", "train", "tune"]
     for path in templates:
         assert subprocess.run(["bash", "-n", path], capture_output=True, text=True).stderr == ""
         without_file = subprocess.run(["bash", path], capture_output=True, text=True, env=dict(os.environ), timeout=30)

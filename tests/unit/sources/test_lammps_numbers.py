@@ -1,22 +1,11 @@
-"""Tables of numbers: Arrow and numpy agree, and whatever is wrong is named with its row."""
+"""Tables of numbers are read to the nearest double, and whatever is wrong is named with its row."""
 
 import numpy as np
 import pytest
 
-from hpcsurrogate.sources import lammps_numbers
 from hpcsurrogate.sources.lammps_numbers import parse_numbers
 
 FORMATS = ("%d", "%g", "%.17g", "%20.15g", "%-12.4e", "%+f")
-
-
-@pytest.fixture(params=["arrow", "numpy"])
-def parser(request, monkeypatch):
-    monkeypatch.setattr(lammps_numbers, "ENOUGH_FOR_ARROW", 0)
-    if request.param == "arrow":
-        pytest.importorskip("pyarrow")
-    else:
-        monkeypatch.setattr(lammps_numbers, "_arrow", lambda: None)
-    return parse_numbers
 
 
 def table(seed: int, number_format: str, end: str = "\n") -> tuple[bytes, np.ndarray]:
@@ -31,15 +20,15 @@ def table(seed: int, number_format: str, end: str = "\n") -> tuple[bytes, np.nda
 
 @pytest.mark.parametrize("number_format", FORMATS)
 @pytest.mark.parametrize("end", ["\n", " \n", "\r\n"])
-def test_numbers_are_the_nearest_doubles(parser, number_format, end):
+def test_numbers_are_the_nearest_doubles(number_format, end):
     for seed in range(5):
         text, expected = table(seed, number_format, end)
-        assert np.array_equal(parser(text, 50, 7, range(7)), expected)
-        assert np.array_equal(parser(text, 50, 7, [5, 0]), expected[:, [5, 0]])
+        assert np.array_equal(parse_numbers(text, 50, 7, range(7)), expected)
+        assert np.array_equal(parse_numbers(text, 50, 7, [5, 0]), expected[:, [5, 0]])
 
 
-def test_other_columns_may_hold_words(parser):
-    assert parser(b"1 Ar 2.5\n2 C\xc3\xa9 3\n", 2, 3, [0, 2]).tolist() == [[1, 2.5], [2, 3]]
+def test_other_columns_may_hold_words():
+    assert parse_numbers(b"1 Ar 2.5\n2 C\xc3\xa9 3\n", 2, 3, [0, 2]).tolist() == [[1, 2.5], [2, 3]]
 
 
 @pytest.mark.parametrize(
@@ -61,8 +50,8 @@ def test_other_columns_may_hold_words(parser):
         (b"1 2\nNA 4\n4 5\n", 1, "NA is no number"),
     ],
 )
-def test_faults_are_named_with_their_row(parser, text, row, what):
+def test_faults_are_named_with_their_row(text, row, what):
     with pytest.raises(ValueError) as caught:
-        parser(text, 3, 2, range(2))
+        parse_numbers(text, 3, 2, range(2))
     assert caught.value.args[0] == row
     assert what in caught.value.args[1]
