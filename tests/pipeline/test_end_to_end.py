@@ -18,6 +18,8 @@ from hpcsurrogate.embed.artifact import load_artifact
 from hpcsurrogate.models.build import load_weights
 from hpcsurrogate.pipeline.stages import STAGES
 
+STAGE_NAMES = tuple(stage.name for stage in STAGES)
+
 SHORTER = ("train.apriori.epochs=1", "train.unrolled.iterations=4", "train.unrolled.snapshots=[1]")
 FIGURES = ("cost", "distributions", "series", "spectra", "training", "vorticity")
 
@@ -37,7 +39,7 @@ def done_stages(stdout: str) -> list[str]:
 
 
 def test_every_stage_is_done_and_the_verdict_is_the_last_line(smoke):
-    assert done_stages(smoke.finished.stdout) == list(tuple(stage.name for stage in STAGES))
+    assert done_stages(smoke.finished.stdout) == list(STAGE_NAMES)
     *_, place, verdict = smoke.finished.stdout.splitlines()
     assert place == f"report: {smoke.run_dir / 'report.html'}"
     assert verdict == json.loads((smoke.run_dir / "couple.json").read_text())["verdict"]
@@ -58,7 +60,7 @@ def test_run_directory_holds_what_the_architecture_page_says_and_no_more(smoke):
         *(f"{case}/{name}" for name in ("model.pt", "model.pt.sha256", "couple.json", "couple.npz")),
         "unseen.json",
         *(f"figures/{name}.png" for name in FIGURES),
-        *(f"stages/{name}.json" for name in tuple(stage.name for stage in STAGES)),
+        *(f"stages/{name}.json" for name in STAGE_NAMES),
     }  # fmt: skip
     found = relative_files(smoke.run_dir)
     assert {name for name in found if not name.startswith(("checkpoints/", "tensorboard/"))} == expected
@@ -119,9 +121,7 @@ def test_second_run_does_nothing(smoke, command):
     again = command("run", smoke.config, f"run_dir={smoke.run_dir}")
     assert again.exit_code == 0 and again.errors == []
     lines = again.stdout.splitlines()
-    assert lines[: len(tuple(stage.name for stage in STAGES))] == [
-        f"{name:<10} up to date" for name in tuple(stage.name for stage in STAGES)
-    ]
+    assert lines[: len(STAGE_NAMES)] == [f"{name:<10} up to date" for name in STAGE_NAMES]
     assert lines[-1] == smoke.finished.stdout.splitlines()[-1]
     assert again.seconds < smoke.finished.seconds / 5
     after = states(smoke.run_dir)
@@ -144,9 +144,7 @@ def test_changed_training_is_done_again_with_all_after_it_and_nothing_before(smo
     run_dir = smoke.copy(tmp_path / "run")
     by_run = command("run", smoke.config, f"run_dir={run_dir}", *SHORTER, timeout=120)
     assert by_run.exit_code == 0, by_run.stderr
-    assert done_stages(by_run.stdout) == list(
-        tuple(stage.name for stage in STAGES)[tuple(stage.name for stage in STAGES).index("train") :]
-    )
+    assert done_stages(by_run.stdout) == list(STAGE_NAMES[STAGE_NAMES.index("train") :])
     old, new = states(smoke.run_dir), states(run_dir)
     assert all(new[name] == old[name] for name in old if name.startswith(("raw/", "prepared/")))
     shorter_weights = (run_dir / "weights.safetensors").read_bytes()

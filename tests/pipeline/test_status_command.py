@@ -7,6 +7,8 @@ from hpcsurrogate.core.yaml_loader import load_experiment
 from hpcsurrogate.pipeline.stages import STAGES
 from hpcsurrogate.pipeline.training_status import planned_phases, read_records
 
+STAGE_NAMES = tuple(stage.name for stage in STAGES)
+
 
 def test_the_planned_steps_are_those_that_training_took(smoke):
     """None of its phases stops early, so that each takes what was planned."""
@@ -21,9 +23,7 @@ def test_a_finished_run(smoke, command):
     assert finished.exit_code == 0
     lines = finished.stdout.splitlines()
     assert lines[0] == f"smoke in {smoke.run_dir}"
-    assert [line.split()[:2] for line in lines[1 : 1 + len(tuple(stage.name for stage in STAGES))]] == [
-        [name, "done"] for name in tuple(stage.name for stage in STAGES)
-    ]
+    assert [line.split()[:2] for line in lines[1 : 1 + len(STAGE_NAMES)]] == [[name, "done"] for name in STAGE_NAMES]
     last = json.loads(RunPaths(smoke.run_dir).metrics.read_text().splitlines()[-1])
     assert f"last step   {last['step']}, phase unrolled" in finished.stdout
     assert "time left" not in finished.stdout
