@@ -65,7 +65,7 @@ def do_stage(
         if part is None:
             execute_stage(name, experiment, world, locked)
         else:
-            execute_part(name, experiment, world, part)
+            execute_part(experiment, world, part)
 
 
 def require_same_command(world: "World", command: str) -> None:

@@ -62,8 +62,11 @@ def run(
     run_pipeline(file, overrides, start, until, dry_run, say=click.echo)
 
 
-def _add_stage(name: str, summary: str) -> None:
-    @command_line.command(name, help=f"Stage: {summary}.", short_help=summary)
+def _add_stage(name: str, summary: str, kind: str | None = None) -> None:
+    """Add the command NAME, or of a stage that differs from one kind of file to another the command NAME KIND."""
+    group = command_line if kind is None else command_line.commands[name]
+
+    @group.command(kind or name, help=f"Stage: {summary}.", short_help=summary)
     @EXPERIMENT
     @OVERRIDES
     @LOCKED
@@ -72,7 +75,7 @@ def _add_stage(name: str, summary: str) -> None:
         invocation.guard(locked)
         from hpcsurrogate.cli.commands import do_stage
 
-        do_stage(name, file, overrides, locked, invocation.verbose)
+        do_stage(name, file, overrides, locked, invocation.verbose, kind)
 
 
 # The names again: importing pipeline.stages would load pydantic for a help text (tests/unit/cli/test_main.py compares).
@@ -134,21 +137,8 @@ def ingest() -> None:
     """Stage: make samples from runs of other codes."""
 
 
-def _add_ingest(kind: str, summary: str) -> None:
-    @ingest.command(kind, help=f"{summary}; FILE as in docs/{kind}.md.", short_help=summary)
-    @EXPERIMENT
-    @OVERRIDES
-    @LOCKED
-    @click.pass_obj
-    def command(invocation: Invocation, file: str, overrides: tuple[str, ...], locked: bool) -> None:
-        invocation.guard(locked)
-        from hpcsurrogate.cli.commands import do_stage
-
-        do_stage("ingest", file, overrides, locked, invocation.verbose, kind)
-
-
-_add_ingest("openfoam", "average a fine run of OpenFOAM onto a coarser mesh")
-_add_ingest("lammps", "average the runs of a sweep to samples of a law")
+_add_stage("ingest", "average a fine run of OpenFOAM onto a coarser mesh (docs/openfoam.md)", "openfoam")
+_add_stage("ingest", "average the runs of a sweep to samples of a law (docs/lammps.md)", "lammps")
 _add_stage("fit", "train on the samples of ingest and score what was learned")
 
 

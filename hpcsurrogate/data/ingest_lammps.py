@@ -19,21 +19,11 @@ from hpcsurrogate.data.block_average import LONG_ENOUGH, block_average
 from hpcsurrogate.data.material import MaterialFile, MaterialSamples, write_material
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.sources.lammps_averages import Averages, read_averages
-from hpcsurrogate.sources.lammps_runs import finished_runs
+from hpcsurrogate.sources.lammps_runs import LammpsRun, finished_runs
 
 log = get_logger("ingest")
 
 COMPONENTS = ("xx", "xy", "xz", "yx", "yy", "yz", "zx", "zy", "zz")
-Variables = dict[str, float | int | str]
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """A folder that LAMMPS has finished with."""
-
-    name: str
-    folder: Path
-    variables: Variables
 
 
 @dataclass(frozen=True)
@@ -69,10 +59,15 @@ def run_ingest(experiment: FluidExperiment, paths: RunPaths, world: World) -> Ma
     -----
     The samples are the same for any number of ranks (tests/parallel/test_law_ranks.py).
     """
-    runs = _runs_of(experiment, paths)
+    runs = sorted(finished_runs(experiment.simulate, paths.sweep), key=lambda run: run.name)
+    if not runs:
+        raise DataError(f"{paths.sweep}: holds no finished run of the plan; run `hpcsurrogate simulate` first")
     states, held_out = state_numbers(experiment, runs), _held_out(experiment.ingest, runs)
     with world.failing_together():
-        own = [(index, run_row(experiment.ingest, runs[index])) for index in world.share(range(len(runs)))]
+        own = []
+        for index in world.share(range(len(runs))):
+            run = runs[index]
+            own.append((index, run_row(experiment.ingest, run, paths.sweep / run.name)))
     rows = [
         row for _, row in sorted((pair for of_rank in world.allgather(own) for pair in of_rank), key=lambda p: p[0])
     ]
@@ -97,19 +92,8 @@ def run_ingest(experiment: FluidExperiment, paths: RunPaths, world: World) -> Ma
     return samples
 
 
-def _runs_of(experiment: FluidExperiment, paths: RunPaths) -> list[FinishedRun]:
-    """The planned runs that are finished, in the order of their names; what left the plan is not among them."""
-    runs = [
-        FinishedRun(run.name, paths.sweep / run.name, run.variables)
-        for run in finished_runs(experiment.simulate, paths.sweep)
-    ]
-    if not runs:
-        raise DataError(f"{paths.sweep}: holds no finished run of the plan; run `hpcsurrogate simulate` first")
-    return sorted(runs, key=lambda run: run.name)
-
-
-def run_row(ingest: LammpsIngest, run: FinishedRun) -> Row:
-    """Return the sample of a run of homogeneous shear.
+def run_row(ingest: LammpsIngest, run: LammpsRun, folder: Path) -> Row:
+    """Return the sample of a run of homogeneous shear, which left its files in `folder`.
 
     Raises
     ------
@@ -121,7 +105,7 @@ def run_row(ingest: LammpsIngest, run: FinishedRun) -> Row:
     The stress is minus the pressure tensor; a mean of an autoregressive series comes back within its error
     (tests/unit/data/test_block_average.py).
     """
-    averages = read_averages(run.folder / ingest.averages)
+    averages = read_averages(folder / ingest.averages)
     kept = slice(int(ingest.discard * len(averages.steps)), None)
     pressure = np.stack([_column(averages, name, "pressure")[kept] for name in ingest.pressure], axis=1)
     try:
@@ -150,7 +134,7 @@ def run_row(ingest: LammpsIngest, run: FinishedRun) -> Row:
     return Row(density, temperature, gradient, -blocks.mean, blocks.error)
 
 
-def state_numbers(experiment: FluidExperiment, runs: list[FinishedRun]) -> np.ndarray:
+def state_numbers(experiment: FluidExperiment, runs: list[LammpsRun]) -> np.ndarray:
     """Number the states: runs are of the same one if all variables that stand in a `grid` are equal.
 
     Returns
@@ -163,7 +147,7 @@ def state_numbers(experiment: FluidExperiment, runs: list[FinishedRun]) -> np.nd
     return np.array([numbers.setdefault(state, len(numbers)) for state in found], dtype=np.int64)
 
 
-def _held_out(ingest: LammpsIngest, runs: list[FinishedRun]) -> np.ndarray:
+def _held_out(ingest: LammpsIngest, runs: list[LammpsRun]) -> np.ndarray:
     held_out = np.zeros(len(runs), dtype=bool)
     for state in ingest.held_out:
         matches = np.array([all(_is(run.variables.get(name), value) for name, value in state.items()) for run in runs])
@@ -178,7 +162,7 @@ def _is(found: float | str | None, value: float) -> bool:
     return isinstance(found, int | float) and bool(np.isclose(found, value, rtol=1e-9, atol=0))
 
 
-def _mean(averages: Averages, run: FinishedRun, name: str, kept: slice, key: str) -> float:
+def _mean(averages: Averages, run: LammpsRun, name: str, kept: slice, key: str) -> float:
     """Of a column, or else the value of a variable."""
     if not averages.has(name) and name in run.variables:
         value = run.variables[name]

@@ -72,7 +72,7 @@ def execute_stage(name: str, experiment: AnyExperiment, world: World, locked: bo
             records.record_end(stage, experiment, paths, time.monotonic() - started, world.size)
 
 
-def execute_part(name: str, experiment: AnyExperiment, world: World, part: tuple[int, int]) -> None:
+def execute_part(experiment: AnyExperiment, world: World, part: tuple[int, int]) -> None:
     """Do a part of the runs of a sweep, for one job of an array: without a record, and beside other parts.
 
     Parameters
@@ -81,12 +81,12 @@ def execute_part(name: str, experiment: AnyExperiment, world: World, part: tuple
 
     Raises
     ------
-    ConfigError    if the stage is not the sweep of a fluid, or there is no such part
+    ConfigError    if the experiment has no sweep, or there is no such part
     """
     from hpcsurrogate.pipeline.sweep import run_sweep
 
     number, count = part
-    if name != "simulate" or not isinstance(experiment, FluidExperiment):
+    if not isinstance(experiment, FluidExperiment):
         raise errors.ConfigError("--part: only a sweep of LAMMPS runs can be done in parts")
     if not 1 <= number <= count:
         raise errors.ConfigError(f"--part {number}/{count}: parts are numbered from 1 to {count}")

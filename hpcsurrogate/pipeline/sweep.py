@@ -143,9 +143,12 @@ def require_units(source: LammpsSource) -> None:
     """
     if not Path(source.script).is_file():
         raise ConfigError(f"{source.script}: file does not exist; correct simulate.script")
-    for number, line in enumerate(Path(source.script).read_text(errors="replace").splitlines(), 1):
-        if (found := re.match(r"\s*units\s+(\S+)", line)) and found[1] != source.units:
-            raise ConfigError(f"{source.script}:{number}: units {found[1]}, but simulate.units is {source.units}")
+    number, units = 1, "lj"
+    for place, line in enumerate(Path(source.script).read_text(errors="replace").splitlines(), 1):
+        if found := re.match(r"\s*units\s+(\S+)", line):
+            number, units = place, found[1]
+    if units != source.units:
+        raise ConfigError(f"{source.script}:{number}: units {units}, but simulate.units is {source.units}")
 
 
 def _steps(run: LammpsRun) -> float:

@@ -118,8 +118,8 @@ def dump_frames(path: str | Path, names: Sequence[str] | None = None, drop_cut_f
 
     Notes
     -----
-    Memory is that of a frame (tests/unit/sources/test_lammps_dump.py). Any damage is an error or does not matter
-    (test_lammps_fuzz.py).
+    Memory is that of a frame; whatever is cut off is missed, and no damage leads to another error
+    (tests/unit/sources/test_lammps_dump.py).
     """
     with LammpsText(path) as text:
         last, units = -1, None

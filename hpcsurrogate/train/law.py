@@ -11,8 +11,7 @@ members stay as different as they began.
 Many short runs and few long ones stand in one sum, each with its own error.
 """
 
-from dataclasses import dataclass, fields
-from typing import Self
+import math
 
 import numpy as np
 import torch
@@ -21,8 +20,8 @@ from torch import Tensor
 from hpcsurrogate.core.config_fluid import LawTraining
 from hpcsurrogate.core.errors import DataError, DivergedError
 from hpcsurrogate.core.log import get_logger
-from hpcsurrogate.data.material import MaterialSamples
-from hpcsurrogate.models.viscous_law import PRIOR_LINEAR, MemberLinear, ViscousLaw, contraction, strain_rate
+from hpcsurrogate.evaluate.law import LawSamples, errors_and_spread
+from hpcsurrogate.models.viscous_law import PRIOR_LINEAR, MemberLinear, ViscousLaw
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.train.schedule import learning_rate
 
@@ -33,65 +32,7 @@ NUM_FOLDS = 5
 PRIOR_LOG_RATE = 1.0
 # Of the stress in shear: no run is taken for surer than this, so that a sample without noise does not outweigh all.
 LEAST_ERROR = 1e-3
-
-
-@dataclass(frozen=True)
-class LawSamples:
-    """Runs as the training takes them, float64, in the units of the runs.
-
-    Attributes
-    ----------
-    density, temperature : Tensor, shape (n,)
-    gradient : Tensor, shape (n, 9)
-    stress, error : Tensor, shape (n, 6)
-    state : Tensor, shape (n,), int64
-    """
-
-    density: Tensor
-    temperature: Tensor
-    gradient: Tensor
-    stress: Tensor
-    error: Tensor
-    state: Tensor
-
-    @classmethod
-    def of(cls, samples: MaterialSamples, rows: np.ndarray) -> Self:
-        """Take some rows of the samples."""
-        names = ("density", "temperature", "velocity_gradient", "stress", "stress_error")
-        columns = (torch.from_numpy(getattr(samples, name)[rows]).double() for name in names)
-        return cls(*columns, torch.from_numpy(samples.state[rows]))
-
-    def at(self, rows: Tensor) -> Self:
-        """Return some of the runs."""
-        return type(self)(*(getattr(self, field.name)[rows] for field in fields(self)))
-
-    @property
-    def rate(self) -> Tensor:
-        """gamma = sqrt(2 D : D), shape (n,): the rate of a simple shear."""
-        strain = strain_rate(self.gradient)
-        return (2 * contraction(strain, strain)).sqrt()
-
-    def shear(self, stress: Tensor) -> Tensor:
-        """sigma : D / gamma of stresses (..., n, 6): sigma_xy of a simple shear; zero at rest."""
-        strain = strain_rate(self.gradient)
-        return contraction(stress, strain) / self.rate.clamp_min(torch.finfo(torch.float64).tiny)
-
-    @property
-    def shear_error(self) -> Tensor:
-        """Standard error of `shear(stress)`, shape (n,), those of the components taken as independent."""
-        weights = strain_rate(self.gradient) / self.rate.clamp_min(torch.finfo(torch.float64).tiny)[:, None]
-        twice = self.error.new_tensor((1.0, 2.0, 2.0, 1.0, 2.0, 1.0))
-        return (weights * twice * self.error).square().sum(1).sqrt()
-
-    @property
-    def pressure(self) -> Tensor:
-        """Minus the mean normal stress, shape (n,)."""
-        return -self.stress[:, (0, 3, 5)].mean(1)
-
-    @property
-    def pressure_error(self) -> Tensor:
-        """Standard error of it, shape (n,), likewise."""
-        return self.error[:, (0, 3, 5)].square().sum(1).sqrt() / 3
+LARGEST_FACTOR = 100.0  # on the spread of the members
 
 
 def scales_of(samples: LawSamples) -> Tensor:
@@ -155,6 +96,26 @@ def fit_ensemble(
             log.info("member %d of %d trained", number + 1, settings.members)
     parts = sorted((part for of_rank in world.allgather(own) for part in of_rank), key=lambda part: part[0])
     return [ViscousLaw.of_weights(weights) for _, weights in parts], folds
+
+
+def calibration(members: list[ViscousLaw], folds: list[Tensor], training: LawSamples) -> Tensor:
+    """Return the factors on the spread of pressure and of shear stress, shape (2,), that unseen states ask for.
+
+    With the factor c, the squared errors of the ensembles that did not see a state are on average those of a normal law
+    of variance c^2 spread^2 + noise^2.
+    """
+    parts: tuple[list, list] = ([], [])
+    noises: tuple[list, list] = ([], [])
+    with torch.no_grad():
+        for number, rows in enumerate(folds, 1):
+            law, unseen = ViscousLaw.joined([member.chosen([number]) for member in members]), training.at(rows)
+            for part, found in zip(parts, errors_and_spread(law, unseen), strict=True):
+                part.append(torch.stack(found))
+            noises[0].append(unseen.pressure_error)
+            noises[1].append(unseen.shear_error)
+    return torch.stack(
+        [_factor(*torch.cat(part, 1), torch.cat(noise)) for part, noise in zip(parts, noises, strict=True)]
+    )
 
 
 def folds_of(samples: LawSamples, seed: int) -> list[Tensor]:
@@ -230,3 +191,12 @@ def _least(samples: LawSamples) -> Tensor:
 
 def _spread(values: Tensor) -> float:
     return float(values.std(unbiased=False))
+
+
+def _factor(error: Tensor, spread: Tensor, noise: Tensor) -> Tensor:
+    low, high = 1 / LARGEST_FACTOR, LARGEST_FACTOR
+    for _ in range(60):
+        middle = math.sqrt(low * high)
+        too_sure = (error.square() / ((middle * spread).square() + noise.square())).mean() > 1
+        low, high = (middle, high) if too_sure else (low, middle)
+    return torch.tensor(high, dtype=torch.float64)

@@ -154,6 +154,7 @@ def test_what_cannot_be_run_is_one_line(make, tmp_path):
     for overrides, words in (
         (["simulate.command=lmp_of_nobody"], "simulate.command: lmp_of_nobody is no program here; install LAMMPS"),
         ([f"simulate.script={metal}"], "metal.lmp:2: units metal, but simulate.units is lj"),
+        (["simulate.units=metal"], "units lj, but simulate.units is metal"),
         ([f"simulate.script={tmp_path}/nowhere"], "nowhere: file does not exist"),
         (["simulate.variables.seed=3"], "seed stands in variables, and in grid or seeds"),
         (["simulate.seeds=[1, 1]"], "stands in the sweep twice"),

@@ -1,10 +1,13 @@
 """Dumps of a real run in a tilted box: every way of writing the same atoms reads as the same atoms."""
 
 import gzip
+import re
 import tracemalloc
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hpcsurrogate.core.errors import DataError
 from hpcsurrogate.sources.lammps_dump import dump_frames
@@ -156,3 +159,17 @@ def test_what_a_caller_needs_and_is_not_there_is_named(tmp_path):
         frame.unwrapped()
     with pytest.raises(DataError, match="cannot be read"):
         list(dump_frames(tmp_path / "none.dump"))
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(place=st.integers(0, 2 * len(FRAME)), removed=st.integers(0, 30), added=st.binary(max_size=12))
+def test_random_damage_leads_to_no_other_error(tmp_path_factory, place, removed, added):
+    """What still is a dump is read; all else is one line that names the file and a line."""
+    whole = (FRAME.format(step=10) + FRAME.format(step=20)).encode()
+    path = tmp_path_factory.getbasetemp() / "damaged.dump"
+    path.write_bytes(whole[:place] + added + whole[place + removed :])
+    try:
+        for frame in dump_frames(path):
+            assert all(len(values) == frame.num_atoms for values in frame.columns.values())
+    except DataError as error:
+        assert re.search(r"damaged\.dump: line \d+: ", str(error)) and "\n" not in str(error)

@@ -5,15 +5,17 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from hpcsurrogate.core.config_fluid import FluidExperiment
 from hpcsurrogate.core.errors import ConfigError, DataError
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.data.material import MaterialFile, MaterialSamples, write_material
+from hpcsurrogate.evaluate.law import LawSamples, fit_carreau
 from hpcsurrogate.models.viscous_law import ViscousLaw
 from hpcsurrogate.parallel.world import World
-from hpcsurrogate.pipeline.law import fit_carreau, run_fit_law
-from hpcsurrogate.train.law import LawSamples, fit_ensemble
+from hpcsurrogate.pipeline.law import run_fit_law
+from hpcsurrogate.train.law import fit_ensemble
 
 RATES = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 
@@ -69,8 +71,6 @@ def test_a_law_is_found_from_noisy_runs_and_its_intervals_hold(paths):
     for (density, temperature), row in rest.items():
         assert row["viscosity"] == pytest.approx(viscosity(density, temperature, 0), rel=0.03)
     assert json.loads(paths.fit.read_text()) == scores
-    from safetensors.torch import load_file
-
     again = ViscousLaw.of_weights(load_file(paths.law))
     assert again.members == 3 and again.calibration.tolist() == scores["calibration"]
 
