@@ -18,7 +18,7 @@ class PhysicalField:
     name : str           the name in files and artifacts
     symbol : str         as in the documentation
     rank : int           0 scalar, 1 vector, 2 tensor
-    unit : str           SI; a non-dimensional study reads it as a unit of its own
+    unit : str           SI; a study in other units, or without dimensions, has a unit of its own
     description : str    definition with its sign
     symmetric : bool     whether a tensor is its own transpose, so that half of it is kept
     """
@@ -59,6 +59,14 @@ _ALL = (
         "velocity_gradient", "G", 2, "1/s", "G_ij = du_i/dx_j: row i is the gradient of component i", symmetric=False
     ),
     PhysicalField("filter_width", "Delta", 0, "m", "width of the filter that separates coarse from fine"),
+    PhysicalField("density", "rho", 0, "kg/m^3", "mass density"),
+    PhysicalField("temperature", "T", 0, "K", "temperature"),
+    PhysicalField(
+        "stress", "sigma", 2, "Pa", "Cauchy stress, positive in tension; the momentum equation gets +div(sigma)"
+    ),
+    PhysicalField(
+        "stress_error", "s", 2, "Pa", "standard deviation of what a law says of each component of the stress"
+    ),
     PhysicalField("vorticity", "omega", 0, "1/s", "dv/dx - du/dy, positive anticlockwise"),
     PhysicalField("pressure", "p", 0, "m^2/s^2", "kinematic pressure; the momentum equation gets -grad(p)"),
     PhysicalField(

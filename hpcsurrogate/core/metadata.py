@@ -3,9 +3,9 @@
 Every host (Python, C++, Fortran, OpenFOAM) reads it before it calls the network. Lengths in metres, times in seconds.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hpcsurrogate.core.errors import ModelRefusedError
 from hpcsurrogate.core.fields import FIELDS
@@ -57,10 +57,12 @@ class HostDescription(_Part):
 
 
 class ValidityRange(_Part):
-    """Inputs seen in training: (smallest, largest)."""
+    """Inputs seen in training: (smallest, largest). None: not among the inputs."""
 
-    velocity_magnitude: tuple[float, float] | None = Field(description="[m/s]; None if no velocity is among the inputs")
+    velocity_magnitude: tuple[float, float] | None = Field(description="[m/s]")
     gradient_magnitude: tuple[float, float] = Field(description="Frobenius norm of the velocity gradient [1/s]")
+    density: tuple[float, float] | None = None
+    temperature: tuple[float, float] | None = None
 
 
 class FallbackDescription(_Part):
@@ -69,6 +71,32 @@ class FallbackDescription(_Part):
     kind: Literal["smagorinsky"]
     constant: float = Field(ge=0, description="C of nu_t = (C Delta)^2 |S| [-]")
     width: float | None = Field(gt=0, description="Delta [m]; None if it is among the inputs")
+
+    def fact(self) -> str:
+        """As a word and a number."""
+        return f"{self.kind} {self.constant!r}"
+
+
+Quadratic = Annotated[tuple[float, ...], Field(min_length=6, max_length=6)]
+
+
+class NewtonianDescription(_Part):
+    """The classical law of a fluid: what a cell gets whose state or rate the law of a material must not be asked for.
+
+    Constants are those of 1, a, t, a^2, a t, t^2 with a = rho / density - 1, t = T / temperature - 1; density and
+    temperature outside of the trained range count as its ends.
+    """
+
+    kind: Literal["newtonian"] = "newtonian"
+    density: float
+    temperature: float
+    log_viscosity: Quadratic
+    pressure: Quadratic
+
+    def fact(self) -> str:
+        """As a word and numbers, in the order of the keys."""
+        numbers = (self.density, self.temperature, *self.log_viscosity, *self.pressure)
+        return " ".join(("newtonian", *map(repr, numbers)))
 
 
 class Certificate(_Part):
@@ -90,8 +118,8 @@ class ArtifactMetadata(_Part):
     inputs: tuple[FieldPort, ...] = Field(min_length=1)
     outputs: tuple[FieldPort, ...] = Field(min_length=1)
     dtype: Literal["float32", "float64"]
-    filter: FilterDescription
-    host: HostDescription
+    filter: FilterDescription | None = Field(description="None for the law of a material, which closes no filter")
+    host: HostDescription | None = Field(description="None likewise")
     validity: ValidityRange
     halo: int | None = Field(
         ge=0,
@@ -101,11 +129,28 @@ class ArtifactMetadata(_Part):
     linear_damping: bool = Field(
         False, description="the output is the velocity with every Fourier mode damped at a rate of its own"
     )
-    fallback: FallbackDescription
+    fallback: FallbackDescription | NewtonianDescription
     training_data_digest: Sha256
     config_digest: Sha256
     provenance: dict[str, Any]
     certificate: Certificate
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> "ArtifactMetadata":
+        law = self.is_law
+        if law != (self.filter is None) or law != (self.host is None) or law != (self.fallback.kind == "newtonian"):
+            raise ValueError("a material's law has no filter, no host, and Newton's law as fallback; nothing else may")
+        return self
+
+    @property
+    def is_law(self) -> bool:
+        """Whether it is the law of a material: density, temperature and velocity gradient in, stress out."""
+        return self.outputs[0].field == "stress"
+
+    @property
+    def num_output_components(self) -> int:
+        """Columns of what the network returns: of several outputs, their components side by side."""
+        return sum(len(port.components) or 1 for port in self.outputs)
 
     def facts(self) -> dict[str, str]:
         """Return what a host needs to know as a flat table of text, which C, C++ and Fortran read without JSON.
@@ -113,26 +158,20 @@ class ArtifactMetadata(_Part):
         Returns
         -------
         dict    `name`, `kind`, `dtype`, `halo` ("whole field" if None), `filter_kind`, `filter_width`, `host_kind`,
-                `host_order` and `host_advection` (empty for a spectral host), `linear_damping` ("yes" or "no"),
-                `grid_spacing`, `time_step`, `fallback`, `num_inputs`, `num_outputs`, and for number i of each
+                `host_order` and `host_advection` (empty for a spectral host), `grid_spacing`, `time_step` (what is of
+                filter or host is empty without them), `linear_damping` ("yes" or "no"), `fallback`, `num_inputs`,
+                `num_outputs`, and for number i of each
                 `input_i`: field, unit, layout, axes and components, separated by spaces, the components by commas.
                 Numbers are written so that they read back as the same double
         """
-        table = {
+        table = self._facts_of_host() | {
             "schema_version": str(self.schema_version),
             "name": self.name,
             "kind": self.kind,
             "dtype": self.dtype,
             "halo": "whole field" if self.halo is None else str(self.halo),
-            "filter_kind": self.filter.kind,
-            "filter_width": repr(self.filter.width),
-            "host_kind": self.host.kind,
-            "host_order": "" if self.host.order is None else str(self.host.order),
-            "host_advection": self.host.advection or "",
             "linear_damping": "yes" if self.linear_damping else "no",
-            "grid_spacing": " ".join(map(repr, self.host.grid_spacing)),
-            "time_step": repr(self.host.time_step),
-            "fallback": f"{self.fallback.kind} {self.fallback.constant!r}",
+            "fallback": self.fallback.fact(),
             "num_inputs": str(len(self.inputs)),
             "num_outputs": str(len(self.outputs)),
         }
@@ -141,6 +180,16 @@ class ArtifactMetadata(_Part):
                 components = ",".join(port.components) or "-"
                 table[f"{side}_{number}"] = f"{port.field} {port.unit} {port.layout} {port.axes} {components}"
         return table
+
+    def _facts_of_host(self) -> dict[str, str]:
+        names = ("filter_kind", "filter_width", "host_kind", "host_order", "host_advection", "grid_spacing")
+        if self.filter is None or self.host is None:
+            return dict.fromkeys((*names, "time_step"), "")
+        host = self.host
+        order = "" if host.order is None else str(host.order)
+        spacing = " ".join(map(repr, host.grid_spacing))
+        values = (self.filter.kind, repr(self.filter.width), host.kind, order, host.advection or "", spacing)
+        return dict(zip(names, values, strict=True)) | {"time_step": repr(host.time_step)}
 
     def to_json(self) -> str:
         """Return the text to store; `from_json` gives the same object back (tests/unit/core/test_metadata.py)."""

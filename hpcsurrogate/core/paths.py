@@ -117,8 +117,18 @@ class RunPaths:
 
     @property
     def law(self) -> Path:
-        """Weights of a fluid's law, written by fit."""
-        return self.run_dir / "law.safetensors"
+        """The artifact of a fluid's law, written by fit."""
+        return self.run_dir / "law.pt"
+
+    @property
+    def law_manifest(self) -> Path:
+        """Checksum of it."""
+        return self.run_dir / "law.pt.sha256"
+
+    @property
+    def law_card(self) -> Path:
+        """The card of it."""
+        return self.run_dir / "law.md"
 
     @property
     def compiled(self) -> Path:

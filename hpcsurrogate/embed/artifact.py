@@ -45,7 +45,8 @@ class FallbackCounts(NamedTuple):
 class Artifact:
     """A closure from a file: of kind `grid`, `artifact(velocity)` is the acceleration of the unresolved scales, which
     the host adds to its momentum equation; of kind `pointwise`, `artifact(velocity_gradient, filter_width)` is the SGS
-    stress of each cell.
+    stress of each cell; the law of a material, `artifact(density, temperature, velocity_gradient)`, the stress of each
+    cell and its standard deviation, side by side: `split` takes them apart.
 
     Attributes
     ----------
@@ -110,6 +111,10 @@ class Artifact:
         output, counts = self.module.guarded(*inputs, halo) if halo else self.module.guarded(*inputs)
         return output, FallbackCounts(*counts.tolist())
 
+    def split(self, output: Tensor) -> dict[str, Tensor]:
+        """Return what a call returned as its fields: of several outputs, the columns (n, c) of each."""
+        return split_outputs(output, self.metadata)
+
     def classical(self, *inputs: Tensor) -> Tensor:
         """Return what the classical closure of `metadata.fallback` says; inputs, result and errors as in a call."""
         self._check(inputs)
@@ -136,6 +141,13 @@ class Artifact:
                 raise ShapeError(
                     f"{self.path.name}: {port.field} has {len(array)} cells, {ports[0].field} has {len(inputs[0])}"
                 )
+
+
+def split_outputs(output: Tensor, metadata: ArtifactMetadata) -> dict[str, Tensor]:
+    """Return views of the components of each output, which stand side by side, by the name of its field."""
+    widths = [len(port.components) for port in metadata.outputs]
+    parts = output.split(widths, 1) if len(widths) > 1 else (output,)
+    return {port.field: part for port, part in zip(metadata.outputs, parts, strict=True)}
 
 
 def manifest_path(path: str | Path) -> Path:
@@ -208,7 +220,7 @@ def errors_of_torch(path: Path, task: str) -> Iterator[None]:
 
 
 def check_golden(artifact: Artifact) -> float:
-    """Return the largest difference from the golden output over its largest value [-].
+    """Return the largest difference from the golden output over its largest value [-], the worst of its fields.
 
     Raises
     ------
@@ -228,7 +240,9 @@ def check_golden(artifact: Artifact) -> float:
                 f"{artifact.path}: returns shape {tuple(output.shape)} for its golden inputs, not "
                 f"{tuple(expected.shape)}; export the model again"
             )
-        difference = relative_difference(output, expected)
+        of_fields = (artifact.split(values).values() for values in (output, expected))
+        # torch's maximum is NaN if one is.
+        difference = float(torch.tensor([relative_difference(a, b) for a, b in zip(*of_fields, strict=True)]).max())
     tolerance = GOLDEN_TOLERANCE_FLOAT64 if expected.dtype == torch.float64 else GOLDEN_TOLERANCE
     if expected.is_cuda:
         tolerance = GOLDEN_TOLERANCE_CUDA
@@ -324,7 +338,7 @@ def _read_golden(module: torch.jit.ScriptModule, metadata: ArtifactMetadata, pat
         differing = sorted(set(module.facts.items()) ^ set(metadata.facts().items()))[0][0]
         raise ModelRefusedError(f"{path}: `facts` and {METADATA_ENTRY} differ ({differing}); export the model again")
     golden = module.golden
-    ports = (*metadata.inputs, *metadata.outputs)
+    ports = (*metadata.inputs, _side_by_side(metadata.outputs))
     if len(golden) != len(ports):
         raise ModelRefusedError(f"{path}: holds {len(golden)} golden vectors, not {len(ports)}; export the model again")
     for tensor, port in zip(golden, ports, strict=True):
@@ -334,6 +348,12 @@ def _read_golden(module: torch.jit.ScriptModule, metadata: ArtifactMetadata, pat
                 f"{metadata.dtype} of shape {_expected_shape(port)}; export the model again"
             )
     return golden
+
+
+def _side_by_side(ports: tuple[FieldPort, ...]) -> FieldPort:
+    """The one array in which a network returns its outputs."""
+    components = tuple(component for port in ports for component in port.components)
+    return ports[0].model_copy(update={"components": components})
 
 
 def _fits(array: Tensor, port: FieldPort) -> bool:

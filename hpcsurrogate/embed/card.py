@@ -40,6 +40,9 @@ PROPERTIES = {
     "reflection": "frame mirrored, stress mirrored",
     "trace": "the stress is deviatoric",
     "change_of_units": "other units of length and time, the same answer",
+    "spin": "a rotation of the fluid as a whole changes nothing",
+    "dissipation": "the stress never gives work back",
+    "newtonian_at_rest": "Newton's fluid, at a ten-thousandth of these rates",
 }
 SCORES = {
     "relative_error_force": "error of the commutator",
@@ -48,6 +51,7 @@ SCORES = {
     "relative_error_stress": "error of the stress",
     "correlation_stress": "correlation of the stress",
     "backscatter_fraction": "share of backscatter",
+    "relative_error_viscosity": "error of the viscosity",
 }
 
 
@@ -136,7 +140,8 @@ def _what(metadata: ArtifactMetadata) -> Section:
     rows = [("", "field", "unit", "components", "points", "axes")]
     rows += [_port_row("input", port) for port in metadata.inputs]
     rows += [_port_row("output", port) for port in metadata.outputs]
-    sentence = f"A learned closure of kind `{metadata.kind}`: {kind}, in {metadata.dtype}."
+    what = "law of a material" if metadata.is_law else "closure"
+    sentence = f"A learned {what} of kind `{metadata.kind}`: {kind}, in {metadata.dtype}."
     meaning = " ".join(f"{port.field}: {FIELDS[port.field].description}." for port in metadata.outputs)
     return Section("What it is", (sentence, meaning), tuple(rows))
 
@@ -147,6 +152,8 @@ def _port_row(side: str, port: FieldPort) -> tuple[str, ...]:
 
 def _host(metadata: ArtifactMetadata) -> Section:
     host = metadata.host
+    if host is None:
+        return Section("Made for", ("Any code that has the state of its cells: no filter and no grid belong to it.",))
     order = "" if host.order is None else f" of order {host.order}"
     if host.advection is not None:
         order += f" with {host.advection} fluxes"
@@ -174,8 +181,19 @@ def _range(metadata: ArtifactMetadata) -> Section:
     rows = [("trained on", "smallest", "largest", "unit")]
     if metadata.validity.velocity_magnitude is not None:
         rows.append(("velocity magnitude", *_numbers(metadata.validity.velocity_magnitude), "m/s"))
-    rows.append(("gradient magnitude", *_numbers(metadata.validity.gradient_magnitude), "1/s"))
+    units = {port.field: port.unit for port in metadata.inputs}
+    gradient_unit = units.get("velocity_gradient", "1/s")
+    rows.append(("gradient magnitude", *_numbers(metadata.validity.gradient_magnitude), gradient_unit))
+    for name in ("density", "temperature"):
+        if (known := getattr(metadata.validity, name)) is not None:
+            rows.append((name, *_numbers(known), units[name]))
     fallback = metadata.fallback
+    if metadata.is_law:
+        sentence = (
+            "A cell outside of these ranges, or that a value which is not finite reaches, gets Newton's law instead, "
+            "its viscosity and pressure quadratic in the state, with an error as large as its stress, and is counted."
+        )
+        return Section("Range", (sentence,), tuple(rows))
     width = "the cell's filter width" if fallback.width is None else f"{fallback.width:.6g} m"
     sentence = (
         f"A cell that is above the largest, or that a value which is not finite reaches, gets the closure of "
@@ -191,7 +209,9 @@ def _exact(metadata: ArtifactMetadata) -> Section:
     sentences = [
         "Root mean square of the violation over that of the output, measured on the network in this file; 0 is exact."
     ]
-    if metadata.kind == "pointwise":
+    if metadata.is_law:
+        sentences = [sentences[0].replace("the output", "the stress less its trace")]
+    elif metadata.kind == "pointwise":
         sentences.append("The stress is symmetric by its form: one number stands for tau_ij and tau_ji.")
     return Section("Exact properties", tuple(sentences), tuple(rows))
 

@@ -37,6 +37,21 @@ _POINTWISE = {
         "call learned%apply(velocity_gradient, filter_width, stress, status)  ! (n, {gradients}), (n), (n, {stresses})"
     ),
 }
+# Fortran's module has no call with these arrays; its programs call the C ABI.
+_LAW = {
+    "python": (
+        "from hpcsurrogate.embed.artifact import load_artifact\n"
+        'law = load_artifact("{name}")\n'
+        "output, fallen_back = law.guarded(density, temperature, velocity_gradient)  # (n,), (n,), (n, {gradients})\n"
+        "stress, error = law.split(output).values()  # (n, {stresses}) each"
+    ),
+    "cpp": (
+        "#include <hpcsurrogate.hpp>\n"
+        'hpcsurrogate::Closure law("{name}");\n'
+        "law.apply({{{{density.data(), {{n}}}}, {{temperature.data(), {{n}}}}, "
+        "{{gradient.data(), {{n, {gradients}}}}}}}, {{output.data(), {{n, {outputs}}}}});"
+    ),
+}
 
 
 def usage(metadata: ArtifactMetadata, name: str) -> dict[str, str]:
@@ -46,12 +61,13 @@ def usage(metadata: ArtifactMetadata, name: str) -> dict[str, str]:
     -----
     The lines for Python are run by tests/unit/embed/test_card.py.
     """
-    port = metadata.inputs[0]
+    port = metadata.inputs[-1] if metadata.is_law else metadata.inputs[0]
     numbers = {
         "gradients": len(port.components),
         "stresses": len(metadata.outputs[0].components),
+        "outputs": metadata.num_output_components,
         "dims": len(port.components),
         "sizes": ", ".join(f"n{axis}" for axis in port.axes[2:]),
     }
-    lines = _GRID if metadata.kind == "grid" else _POINTWISE
+    lines = _LAW if metadata.is_law else _GRID if metadata.kind == "grid" else _POINTWISE
     return {language: text.format(name=name, **numbers) for language, text in lines.items()}

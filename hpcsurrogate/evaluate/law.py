@@ -5,7 +5,7 @@ Legend: gamma = rate of shear; eta = sigma : D / gamma^2, the viscosity; noise =
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import numpy as np
@@ -16,6 +16,7 @@ from hpcsurrogate.data.material import MaterialSamples
 from hpcsurrogate.models.viscous_law import ViscousLaw, contraction, strain_rate
 
 COVERAGES = {"50 %": 0.6745, "68 %": 0.9945, "95 %": 1.96}  # and how many standard deviations of a normal law they are
+LEAST_PRESSURE_ERROR = 1e-6  # of the mean pressure: no run is taken for surer
 KNEES = 200  # values of gamma_s that Carreau's law is tried with
 
 
@@ -78,24 +79,67 @@ class LawSamples:
         return self.error[:, (0, 3, 5)].square().sum(1).sqrt() / 3
 
 
-Viscosity = Callable[[LawSamples], Tensor]
+# Density, temperature and gamma, (n,) each, to viscosity, (n,).
+Viscosity = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class LogPolynomial:
+    """A classical law: log eta quadratic in the state and, if it is Carreau's, in s = log(1 + (gamma / knee)^2) / 2.
+
+    Attributes
+    ----------
+    density, temperature : float    what both are counted in: a = rho / density - 1, t = T / temperature - 1
+    constants : Tensor, shape (6,) or (10,), float64    of 1, a, t, a^2, a t, t^2, and s, a s, t s, s^2
+    knee : float or None            gamma_s; None: Newton's, whatever the rate
+    """
+
+    density: float
+    temperature: float
+    constants: Tensor
+    knee: float | None = None
+
+    def __call__(self, density: Tensor, temperature: Tensor, rate: Tensor) -> Tensor:
+        """Viscosity, shape (n,)."""
+        return (self.terms(density, temperature, rate) @ self.constants).exp()
+
+    def terms(self, density: Tensor, temperature: Tensor, rate: Tensor) -> Tensor:
+        """What the constants are of, shape (n, 6) or (n, 10)."""
+        columns = state_terms(density / self.density - 1, temperature / self.temperature - 1)
+        if self.knee is not None:
+            a, t = columns[1:3]
+            s = 0.5 * torch.log1p((rate / self.knee).square())
+            columns += [s, a * s, t * s, s * s]
+        return torch.stack(columns, 1)
+
+
+def state_terms(a: Tensor, t: Tensor) -> list[Tensor]:
+    """1, a, t, a^2, a t, t^2."""
+    return [torch.ones_like(a), a, t, a * a, a * t, t * t]
 
 
 def viscosity_of(law: ViscousLaw) -> Viscosity:
-    """Return how the ensemble's mean viscosity, shape (n,), follows from samples."""
+    """Return the ensemble's mean viscosity."""
 
-    def viscosity(samples: LawSamples) -> Tensor:
-        return law.coefficients(samples.density, samples.temperature, samples.rate.square())[0].mean(0)
+    def viscosity(density: Tensor, temperature: Tensor, rate: Tensor) -> Tensor:
+        return law.coefficients(density, temperature, rate.square())[0].mean(0)
 
     return viscosity
 
 
-def fit_newtonian(training: LawSamples) -> Viscosity:
+def fit_newtonian(training: LawSamples) -> LogPolynomial:
     """Return Newton's law: log viscosity quadratic in density and temperature, whatever the rate."""
     return _fit_log_viscosity(training, None)[1]
 
 
-def fit_carreau(training: LawSamples) -> Viscosity:
+def fit_pressure(training: LawSamples) -> Tensor:
+    """Return the constants, shape (6,), of a pressure quadratic in the state, which is counted as in Newton's law."""
+    a, t = (part / part.mean() - 1 for part in (training.density, training.temperature))
+    sure = 1 / training.pressure_error.clamp_min(LEAST_PRESSURE_ERROR * training.pressure.abs().mean())
+    return _least_squares(torch.stack(state_terms(a, t), 1), training.pressure, sure)
+
+
+def fit_carreau(training: LawSamples) -> LogPolynomial:
     """Return Carreau's law with all of its constants functions of the state; the strongest classical rival.
 
     log eta is quadratic in density, temperature and s = log(1 + (gamma / gamma_s)^2) / 2, so that viscosity at rest and
@@ -106,26 +150,20 @@ def fit_carreau(training: LawSamples) -> Viscosity:
     return min((_fit_log_viscosity(training, float(knee)) for knee in knees), key=lambda found: found[0])[1]
 
 
-def _fit_log_viscosity(training: LawSamples, knee: float | None) -> tuple[float, Viscosity]:
+def _fit_log_viscosity(training: LawSamples, knee: float | None) -> tuple[float, LogPolynomial]:
     """Weighted least squares in log eta, on runs whose viscosity is positive; the misfit and the law."""
-
-    def terms(samples: LawSamples) -> Tensor:
-        a = samples.density / training.density.mean() - 1
-        t = samples.temperature / training.temperature.mean() - 1
-        columns = [torch.ones_like(a), a, t, a * a, a * t, t * t]
-        if knee is not None:
-            s = 0.5 * torch.log1p((samples.rate / knee).square())
-            columns += [s, a * s, t * s, s * s]
-        return torch.stack(columns, 1)
-
+    law = LogPolynomial(float(training.density.mean()), float(training.temperature.mean()), torch.empty(0), knee)
     shear = training.shear(training.stress)
     usable = (shear > 0) & (training.rate > 0)
     sure = (shear / training.shear_error)[usable]
     wanted = (shear[usable] / training.rate[usable]).log()
-    matrix = terms(training)[usable]
-    constants = torch.linalg.lstsq(matrix * sure[:, None], (wanted * sure)[:, None], driver="gelsd").solution[:, 0]
-    misfit = float(((matrix @ constants - wanted) * sure).square().sum())
-    return misfit, lambda samples: (terms(samples) @ constants).exp()
+    matrix = law.terms(training.density, training.temperature, training.rate)[usable]
+    constants = _least_squares(matrix, wanted, sure)
+    return float(((matrix @ constants - wanted) * sure).square().sum()), replace(law, constants=constants)
+
+
+def _least_squares(matrix: Tensor, wanted: Tensor, sure: Tensor) -> Tensor:
+    return torch.linalg.lstsq(matrix * sure[:, None], (wanted * sure)[:, None], driver="gelsd").solution[:, 0]
 
 
 def scores_of(law: ViscousLaw, rivals: dict[str, Viscosity], samples: LawSamples) -> dict:
@@ -135,7 +173,7 @@ def scores_of(law: ViscousLaw, rivals: dict[str, Viscosity], samples: LawSamples
     errors = {}
     with torch.no_grad():
         for name, viscosity in rivals.items():
-            relative = (viscosity(samples) - measured) / measured
+            relative = (viscosity(samples.density, samples.temperature, samples.rate) - measured) / measured
             errors[name] = {"rms": float(relative.square().mean().sqrt()), "largest": float(relative.abs().max())}
         error, spread = errors_and_spread(law, samples)[1]
         spread = (law.calibration[1] * spread).square() + samples.shear_error.square()

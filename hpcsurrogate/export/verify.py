@@ -14,6 +14,7 @@ from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.embed.artifact import Artifact, check_golden, errors_of_torch, load_artifact, manifest_path
 from hpcsurrogate.export.certificate import measure_residuals
+from hpcsurrogate.export.certificate_law import measure_law_residuals
 from hpcsurrogate.export.certificate_pointwise import measure_pointwise_residuals
 from hpcsurrogate.export.script import parity
 from hpcsurrogate.models.build import load_weights
@@ -117,6 +118,8 @@ def run_verify(experiment: Experiment, paths: RunPaths) -> dict[str, Any]:
 
 def _measure_residuals(artifact: Artifact) -> dict[str, float]:
     metadata = artifact.metadata
+    if metadata.is_law:
+        return measure_law_residuals(artifact, *artifact.golden_inputs)
     if metadata.kind == "pointwise":
         return measure_pointwise_residuals(artifact, *artifact.golden_inputs)
     return measure_residuals(artifact, artifact.golden_inputs[0], metadata.inputs[0].layout, metadata.host.grid_spacing)
@@ -137,7 +140,7 @@ def _check_guard(artifact: Artifact) -> float:
             if not torch.isfinite(artifact.guarded(harmful, *others)[0]).all():
                 raise ModelRefusedError(f"{artifact.path}: its guard lets {value} through; export the model again")
     port = artifact.metadata.inputs[0]
-    return sum(counts) * len(port.components) / first.numel()
+    return sum(counts) * max(1, len(port.components)) / first.numel()
 
 
 def _compare_residuals(residuals: dict[str, float], artifact: Artifact) -> None:

@@ -70,6 +70,8 @@ class ViscousLaw(nn.Module):
     def __init__(self, channels: int, hidden_layers: int, members: int = 1):
         super().__init__()
         self.channels, self.hidden_layers, self.members = channels, hidden_layers, members
+        # TorchScript reads no constants of a module.
+        self.smallest_spread, self.least_dissipation = SMALLEST_SPREAD, LEAST_DISSIPATION
         widths = [NUM_STATE] + [channels] * hidden_layers
         self.layers = nn.ModuleList(
             MemberLinear(members, a, b, 1 / math.sqrt(a), 1.0) for a, b in zip(widths[:-1], widths[1:], strict=True)
@@ -98,7 +100,7 @@ class ViscousLaw(nn.Module):
         count = max(self.members - 1, 1)
         varying = (deviator - mean).square().sum(0) / count * self.calibration[1].square()
         of_pressure = (pressure - mean_pressure).square().sum(0) / count * self.calibration[0].square()
-        least = (SMALLEST_SPREAD * self.scales[5]).square()
+        least = (self.smallest_spread * self.scales[5]).square()
         error = (varying + of_pressure.unsqueeze(1) * self.on_diagonal + least).sqrt()
         return torch.cat((mean - mean_pressure.unsqueeze(1) * self.on_diagonal, error), 1)
 
@@ -124,7 +126,7 @@ class ViscousLaw(nn.Module):
         y = self.last(hidden) + self.terms(products)
         viscosity = scales[6] * torch.exp(y[:, :, 0])
         pressure = scales[4] + scales[5] * y[:, :, 1]
-        beta = LEAST_DISSIPATION * viscosity * torch.tanh(y[:, :, 2]) / (natural + 0.5 * rate_squared).sqrt()
+        beta = self.least_dissipation * viscosity * torch.tanh(y[:, :, 2]) / (natural + 0.5 * rate_squared).sqrt()
         return viscosity, pressure, beta
 
     @classmethod

@@ -1,30 +1,38 @@
-"""From samples of a fluid to a law of its stress: the ensemble, its calibration, and scores on held-out runs."""
+"""From samples of a fluid to a law of its stress: the ensemble, its calibration, scores, and the artifact."""
 
-from safetensors.torch import save
+import torch
 
-from hpcsurrogate.core.atomic import atomic_path, write_json_atomic
+from hpcsurrogate.core.atomic import sha256_file, write_json_atomic
 from hpcsurrogate.core.config_fluid import FluidExperiment
 from hpcsurrogate.core.errors import ConfigError
 from hpcsurrogate.core.log import get_logger
+from hpcsurrogate.core.metadata import NewtonianDescription, ValidityRange
 from hpcsurrogate.core.paths import RunPaths
-from hpcsurrogate.data.material import read_material
+from hpcsurrogate.core.provenance import digest
+from hpcsurrogate.data.material import about_material, read_material
 from hpcsurrogate.evaluate.law import (
     LawSamples,
+    LogPolynomial,
     fit_carreau,
     fit_newtonian,
+    fit_pressure,
     scores_of,
     viscosities_at_rest,
     viscosity_of,
 )
+from hpcsurrogate.export.law import describe_law, write_law
 from hpcsurrogate.models.viscous_law import ViscousLaw
 from hpcsurrogate.parallel.world import World
+from hpcsurrogate.sources.lammps_units import UNITS
 from hpcsurrogate.train.law import calibration, fit_ensemble
 
 log = get_logger("fit")
 
+NUM_GOLDEN_RUNS = 64  # whose states the artifact is tested on whenever it is loaded
+
 
 def run_fit_law(experiment: FluidExperiment, paths: RunPaths, world: World) -> dict | None:
-    """Train on paths.material; write paths.law, the weights, and paths.fit, the scores.
+    """Train on paths.material; write paths.law, the artifact, and paths.fit, the scores.
 
     Parameters
     ----------
@@ -36,7 +44,8 @@ def run_fit_law(experiment: FluidExperiment, paths: RunPaths, world: World) -> d
     -------
     dict    what is in paths.fit, on rank 0 alone: `held_out` and `training`, each with the relative errors of the
             viscosity by `learned`, `carreau` and `newtonian`, and the `coverage` of the learned law's intervals;
-            `viscosity_at_rest` of every density and temperature; `calibration`
+            `viscosity_at_rest` of every density and temperature; `calibration`; the classical laws' constants,
+            `newtonian` and `carreau`
 
     Raises
     ------
@@ -51,7 +60,8 @@ def run_fit_law(experiment: FluidExperiment, paths: RunPaths, world: World) -> d
         return None
     law = ViscousLaw.joined([member.chosen([0]) for member in members])
     law.calibration = calibration(members, folds, training)
-    rivals = {"learned": viscosity_of(law), "carreau": fit_carreau(training), "newtonian": fit_newtonian(training)}
+    carreau, newtonian = fit_carreau(training), fit_newtonian(training)
+    rivals = {"learned": viscosity_of(law), "carreau": carreau, "newtonian": newtonian}
     scores = {
         "training": scores_of(law, rivals, training),
         "held_out": scores_of(law, rivals, LawSamples.of(samples, samples.held_out))
@@ -59,12 +69,55 @@ def run_fit_law(experiment: FluidExperiment, paths: RunPaths, world: World) -> d
         else None,
         "viscosity_at_rest": viscosities_at_rest(law, samples),
         "calibration": law.calibration.tolist(),
+        "carreau": constants_of(carreau),
+        "newtonian": constants_of(newtonian),
     }
-    with atomic_path(paths.law) as temporary:
-        temporary.write_bytes(save({name: value.contiguous() for name, value in law.state_dict().items()}))
+    _write_artifact(experiment, paths, law, training, newtonian, scores)
     write_json_atomic(paths.fit, scores)
     _say(scores)
     return scores
+
+
+def constants_of(law: LogPolynomial) -> dict:
+    """Return a classical law as JSON; `LogPolynomial(**...)` with the constants as a tensor gives it back."""
+    return {
+        "density": law.density, "temperature": law.temperature, "constants": law.constants.tolist(), "knee": law.knee
+    }  # fmt: skip
+
+
+def _write_artifact(
+    experiment: FluidExperiment, paths: RunPaths, law: ViscousLaw, training: LawSamples, newtonian: LogPolynomial,
+    scores: dict,
+) -> None:  # fmt: skip
+    ranges = (training.gradient.square().sum(1).sqrt(), training.density, training.temperature)
+    gradient, density, temperature = ((float(values.min()), float(values.max())) for values in ranges)
+    judged = scores["held_out"] or scores["training"]
+    best = min(("carreau", "newtonian"), key=lambda name: judged["errors"][name]["rms"])
+    metadata = describe_law(
+        experiment.name,
+        UNITS[about_material(paths.material).units],
+        ValidityRange(velocity_magnitude=None, gradient_magnitude=gradient, density=density, temperature=temperature),
+        NewtonianDescription(
+            density=newtonian.density,
+            temperature=newtonian.temperature,
+            log_viscosity=tuple(newtonian.constants.tolist()),
+            pressure=tuple(fit_pressure(training).tolist()),
+        ),
+        {
+            "target": "viscosity of held-out runs" if scores["held_out"] else "viscosity of the runs of training",
+            "learned": _line("learned", judged),
+            "best_classical": _line(best, judged),
+        },
+        sha256_file(paths.material),
+        digest(experiment),
+    )
+    chosen = torch.linspace(0, len(training.density) - 1, min(NUM_GOLDEN_RUNS, len(training.density))).round().long()
+    golden = training.at(chosen)
+    write_law(paths.law, law, metadata, (golden.density, golden.temperature, golden.gradient.contiguous()))
+
+
+def _line(name: str, judged: dict) -> dict:
+    return {"name": name, "relative_error_viscosity": judged["errors"][name]["rms"]}
 
 
 def _say(scores: dict) -> None:

@@ -52,9 +52,9 @@ FLUID_STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "fit",
-        "train the law and score it on the runs that were held out",
-        ("seed", "train"),
-        ("fit", "law"),
+        "train the law, score it on the runs that were held out, write the artifact",
+        ("name", "seed", "train"),
+        ("fit", "law", "law_manifest", "law_card"),
         _fit,
         on_ranks=True,
     ),

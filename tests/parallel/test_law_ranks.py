@@ -1,12 +1,12 @@
 """Samples and law of a fluid are the same bits for any number of ranks; on files as LAMMPS writes them."""
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from hpcsurrogate.core.atomic import write_json_atomic
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.core.yaml_loader import load_fluid_experiment
 from hpcsurrogate.data.material import read_material
+from hpcsurrogate.embed.artifact import load_artifact
 from hpcsurrogate.parallel.launch import run_alone, run_ranks
 from hpcsurrogate.sources.lammps_runs import planned_runs, script_digest
 
@@ -48,7 +48,7 @@ def test_samples_and_law_are_those_of_one_rank(tmp_path):
         # All runs are there, so this starts no LAMMPS; `true` stands for it.
         for stage in (["simulate"], ["ingest", "lammps"], ["fit"]):
             assert start([*stage, str(file), "simulate.command='true'"]) == 0
-        found.append((read_material(paths.material), load_file(paths.law)))
+        found.append((read_material(paths.material), load_artifact(paths.law).weights))
     (samples, law), (shared_samples, shared_law) = found
     for name in samples.__annotations__:
         assert np.array_equal(getattr(samples, name), getattr(shared_samples, name))

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from hpcsurrogate.core.config_fluid import FluidExperiment
 from hpcsurrogate.core.errors import ConfigError, DataError
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.data.material import MaterialFile, MaterialSamples, write_material
+from hpcsurrogate.embed.artifact import load_artifact
 from hpcsurrogate.evaluate.law import LawSamples, fit_carreau
 from hpcsurrogate.models.viscous_law import ViscousLaw
 from hpcsurrogate.parallel.world import World
@@ -71,8 +71,18 @@ def test_a_law_is_found_from_noisy_runs_and_its_intervals_hold(paths):
     for (density, temperature), row in rest.items():
         assert row["viscosity"] == pytest.approx(viscosity(density, temperature, 0), rel=0.03)
     assert json.loads(paths.fit.read_text()) == scores
-    again = ViscousLaw.of_weights(load_file(paths.law))
+    artifact = load_artifact(paths.law)
+    again = ViscousLaw.of_weights(artifact.weights)
     assert again.members == 3 and again.calibration.tolist() == scores["calibration"]
+    assert artifact.metadata.certificate.a_priori["learned"]["relative_error_viscosity"] == pytest.approx(
+        held_out["errors"]["learned"]["rms"]
+    )
+    cells = [torch.tensor([value], dtype=torch.float64) for value in (0.82, 0.85)]
+    gradient = torch.zeros(1, 9, dtype=torch.float64)
+    gradient[0, 1] = 0.1
+    exact = 0.1 * viscosity(0.82, 0.85, 0.1)
+    assert float(artifact(*cells, gradient)[0, 1]) == pytest.approx(exact, rel=0.02)
+    assert float(artifact.classical(*cells, gradient)[0, 1]) == pytest.approx(exact, rel=0.3)
 
 
 def test_carreau_is_recovered_exactly_from_runs_without_noise():
@@ -81,7 +91,7 @@ def test_carreau_is_recovered_exactly_from_runs_without_noise():
     unseen = LawSamples.of(samples, samples.held_out)
     exact = viscosity(samples.density, samples.temperature, 0.2)[samples.held_out]
     # The knee 0.4 lies between two of 200 that are 4 % apart.
-    assert found(unseen).numpy() == pytest.approx(exact, rel=1e-3)
+    assert found(unseen.density, unseen.temperature, unseen.rate).numpy() == pytest.approx(exact, rel=1e-3)
 
 
 def test_few_long_runs_and_many_short_ones_are_better_than_either():
@@ -98,7 +108,8 @@ def test_few_long_runs_and_many_short_ones_are_better_than_either():
     errors = {}
     for name, samples in (("short", short), ("long", long), ("both", both)):
         law = fit_carreau(LawSamples.of(samples, np.full(len(samples.density), True)))
-        found = law(LawSamples.of(truth, np.full(len(exact), True))).numpy()
+        states = LawSamples.of(truth, np.full(len(exact), True))
+        found = law(states.density, states.temperature, states.rate).numpy()
         errors[name] = np.sqrt(np.mean((found / exact - 1) ** 2))
     assert errors["both"] < errors["short"] and errors["both"] < errors["long"]
 

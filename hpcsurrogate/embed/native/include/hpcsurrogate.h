@@ -132,6 +132,9 @@ typedef struct {
  *                    [m/s^2].
  * Kind `pointwise`:  velocity_gradient (cells, d * d) [1/s], row by row, and filter_width (cells) [m];
  *                    output sgs_stress (cells, d (d + 1) / 2) [m^2/s^2], deviatoric.
+ * A law of a fluid, also `pointwise`: density (cells), temperature (cells) and velocity_gradient (cells, 9), row by
+ *                    row; output (cells, 12): stress xx, xy, xz, yy, yz, zz and its standard deviation side by side,
+ *                    all in the units of the facts input_0, ..., output_1.
  *
  * The types may differ from the artifact's and from each other. The output may lie in the memory of an input. Without
  * any cell nothing is done and the call is fine. `counts` are those of this call, and may be NULL. */

@@ -50,11 +50,22 @@ void require_halo(const Ports& ports, const hpcs_options& options, const std::st
     }
 }
 
+/// The law of a material closes no filter; it says so by these facts, which are there and empty.
+bool is_law(const Facts& facts) {
+    const auto width = facts.find("filter_width");
+    return width != facts.end() && width->second.empty();
+}
+
 }  // namespace
 
 void require_fit(const Facts& facts, const Ports& ports, const hpcs_options& options, const std::string& path) {
-    require_length(options.filter_width, numbers_of(facts, "filter_width", path)[0], "filter width", path);
-    const auto spacing = numbers_of(facts, "grid_spacing", path);
+    const bool has_filter = !is_law(facts);
+    if (!has_filter && options.filter_width != 0)
+        misfit(path, "filter width", "any, being the law of a material", c10::str(options.filter_width, " m"),
+               "declare none");
+    if (has_filter)
+        require_length(options.filter_width, numbers_of(facts, "filter_width", path)[0], "filter width", path);
+    const auto spacing = has_filter ? numbers_of(facts, "grid_spacing", path) : std::vector<double>{};
     for (std::size_t axis = 0; axis < std::size(options.grid_spacing); ++axis)
         if (axis < spacing.size())
             require_length(options.grid_spacing[axis], spacing[axis], "grid spacing", path);
@@ -63,7 +74,7 @@ void require_fit(const Facts& facts, const Ports& ports, const hpcs_options& opt
     if (options.layout != nullptr && ports.is_grid && options.layout != ports.inputs[0].layout)
         misfit(path, "layout", ports.inputs[0].layout + " fields", std::string(options.layout) + " ones");
     require_units(options.input_units, ports.inputs, "units of the input", path);
-    require_units(options.output_units, {ports.output}, "unit of the output", path);
+    require_units(options.output_units, ports.outputs, "unit of the output", path);
     require_halo(ports, options, path);
 }
 

@@ -44,6 +44,16 @@ Port read_port(const Facts& facts, const std::string& key, const std::string& na
     return port;
 }
 
+Port side_by_side(const std::vector<Port>& ports) {
+    Port whole = ports[0];
+    for (std::size_t i = 1; i < ports.size(); ++i) {
+        whole.field += ", " + ports[i].field;
+        whole.num_components += ports[i].num_components;
+    }
+    whole.name = "output (" + whole.field + ")";
+    return whole;
+}
+
 }  // namespace
 
 std::vector<std::string> words_of(std::string_view text, char separator) {
@@ -74,7 +84,15 @@ Ports read_ports(const Facts& facts, const std::string& path) {
             read_port(facts, "input_" + std::to_string(i), "input " + std::to_string(i + 1), path));
     if (ports.inputs.empty())
         refuse(path, "num_inputs");
-    ports.output = read_port(facts, "output_0", "output", path);
+    const int num_outputs = number_of<int>(fact_of(facts, "num_outputs", path), "num_outputs", path);
+    for (int i = 0; i < num_outputs; ++i) {
+        ports.outputs.push_back(read_port(facts, "output_" + std::to_string(i), "output", path));
+        if (ports.outputs[i].axes != ports.outputs[0].axes)
+            refuse(path, "output_" + std::to_string(i));
+    }
+    if (ports.outputs.empty())
+        refuse(path, "num_outputs");
+    ports.output = side_by_side(ports.outputs);
     ports.is_grid = fact_of(facts, "kind", path) == "grid";
     const std::string halo = fact_of(facts, "halo", path);
     if (halo != "whole field")

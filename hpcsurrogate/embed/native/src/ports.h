@@ -21,7 +21,8 @@ struct Port {
 
 struct Ports {
     std::vector<Port> inputs;
-    Port output;
+    std::vector<Port> outputs;
+    Port output;  // of several outputs the one array that holds their components side by side
     bool is_grid;
     std::optional<std::int64_t> halo;  // nothing if the network needs the whole field
 };
