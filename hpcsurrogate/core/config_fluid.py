@@ -87,6 +87,24 @@ class LawTraining(Section):
     learning_rate: PositiveFloat = 1e-2
 
 
+class ChannelCase(Section):
+    """A channel of LAMMPS that training never sees, which the laws must predict: in units lj, atoms of mass 1."""
+
+    script: str = Field(description="input script, relative to this file; leaves a file of `fix ave/chunk` in slices")
+    variables: dict[Names, float | int | str] = Field({}, description="variables of both runs")
+    speed: PositiveFloat = Field(description="variable of the run whose walls move: of either wall, opposite ways")
+    force: PositiveFloat = Field(description="variable of the run that is predicted: on every atom of the fluid")
+    profile: str = Field("profile.txt", description="file of `fix ave/chunk` in the folder of each run")
+    wall_layer: PositiveFloat = Field(2.0, description="at either wall, not compared: the fluid lies in layers there")
+    cells: Annotated[int, Field(ge=3)] = Field(200, description="of the continuum, wall to wall")
+
+    @model_validator(mode="after")
+    def _named_once(self):
+        if twice := sorted({"speed", "force", "seed"} & set(self.variables)):
+            raise ValueError(f"{twice[0]} stands in variables, and has a key or a meaning of its own")
+        return self
+
+
 class FluidExperiment(Section):
     """The whole file."""
 
@@ -98,3 +116,10 @@ class FluidExperiment(Section):
     simulate: LammpsSource
     ingest: LammpsIngest = LammpsIngest()
     train: LawTraining
+    couple: ChannelCase | None = Field(None, description="a channel to compare the laws in; none: held-out runs decide")
+
+    @model_validator(mode="after")
+    def _channel_in_lj(self):
+        if self.couple is not None and self.simulate.units != "lj":
+            raise ValueError(f"couple compares channels in units lj alone, simulate.units is {self.simulate.units}")
+        return self

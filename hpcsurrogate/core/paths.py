@@ -116,6 +116,11 @@ class RunPaths:
         return self.run_dir / "material.hdf5"
 
     @property
+    def channel(self) -> Path:
+        """Folder of the two LAMMPS runs of a channel, written by couple."""
+        return self.run_dir / "channel"
+
+    @property
     def law(self) -> Path:
         """The artifact of a fluid's law, written by fit."""
         return self.run_dir / "law.pt"

@@ -83,7 +83,7 @@ def load_fluid_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Fl
 
     Returns
     -------
-    FluidExperiment    frozen; the path of the script is made absolute, counted from the folder of the file
+    FluidExperiment    frozen; paths of scripts are made absolute, counted from the folder of the file
 
     Raises
     ------
@@ -91,7 +91,10 @@ def load_fluid_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Fl
     """
     experiment = _validated(path, overrides, FluidExperiment)
     folder = Path(path).resolve().parent
-    return experiment.model_copy(update={"simulate": _moved(experiment.simulate, "script", folder)})
+    moved = {"simulate": _moved(experiment.simulate, "script", folder)}
+    if experiment.couple is not None:
+        moved["couple"] = _moved(experiment.couple, "script", folder)
+    return experiment.model_copy(update=moved)
 
 
 def _moved(section: File, key: str, folder: Path) -> File:

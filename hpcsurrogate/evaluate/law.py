@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsurrogate.core.errors import DataError
 from hpcsurrogate.data.material import MaterialSamples
 from hpcsurrogate.models.viscous_law import ViscousLaw, contraction, strain_rate
 
 COVERAGES = {"50 %": 0.6745, "68 %": 0.9945, "95 %": 1.96}  # and how many standard deviations of a normal law they are
 LEAST_PRESSURE_ERROR = 1e-6  # of the mean pressure: no run is taken for surer
+CLASSICAL = ("carreau", "newtonian")  # names of the rivals, the strongest first
 KNEES = 200  # values of gamma_s that Carreau's law is tried with
 
 
@@ -130,6 +132,22 @@ def viscosity_of(law: ViscousLaw) -> Viscosity:
 def fit_newtonian(training: LawSamples) -> LogPolynomial:
     """Return Newton's law: log viscosity quadratic in density and temperature, whatever the rate."""
     return _fit_log_viscosity(training, None)[1]
+
+
+def read_classical(scores: dict) -> dict[str, LogPolynomial]:
+    """Return the classical laws of fit.json by their names.
+
+    Raises
+    ------
+    DataError    if they are not there
+    """
+    try:
+        return {
+            name: LogPolynomial(**(scores[name] | {"constants": torch.tensor(scores[name]["constants"]).double()}))
+            for name in CLASSICAL
+        }
+    except (KeyError, TypeError) as error:
+        raise DataError(f"fit.json: holds no classical law ({error!r}); run `hpcsurrogate fit` again") from None
 
 
 def fit_pressure(training: LawSamples) -> Tensor:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpcsurrogate.core.config import Experiment
 from hpcsurrogate.core.config_cells import CellExperiment
 from hpcsurrogate.core.config_fluid import FluidExperiment
 from hpcsurrogate.core.errors import ConfigError
@@ -24,7 +23,7 @@ def stages_of(experiment: AnyExperiment) -> tuple[Stage, ...]:
 
 def verdict_file(experiment: AnyExperiment, paths: RunPaths) -> Path | None:
     """Return the JSON file whose `verdict` is the last word on an experiment; None if it is not judged in a solver."""
-    return paths.coupling if isinstance(experiment, Experiment) else None
+    return None if isinstance(experiment, CellExperiment) else paths.coupling
 
 
 def stage_index(stages: Sequence[Stage], name: str) -> int:

@@ -25,10 +25,27 @@ def _ingest(experiment: FluidExperiment, paths: RunPaths, world: World) -> None:
     run_ingest(experiment, paths, world)
 
 
+def _what_runs_in_the_channel(experiment: FluidExperiment) -> Any:
+    return None if experiment.couple is None else script_digest(experiment.couple.script)
+
+
 def _fit(experiment: FluidExperiment, paths: RunPaths, world: World) -> None:
     from hpcsurrogate.pipeline.law import run_fit_law
 
     run_fit_law(experiment, paths, world)
+
+
+def _couple(experiment: FluidExperiment, paths: RunPaths, world: World) -> None:
+    from hpcsurrogate.pipeline.channel import run_couple_law
+
+    run_couple_law(experiment, paths, world)
+
+
+def _report(experiment: FluidExperiment, paths: RunPaths, world: World) -> None:
+    from hpcsurrogate.report.fluid import run_report_law
+
+    if world.rank == 0:
+        run_report_law(experiment, paths)
 
 
 FLUID_STAGES: tuple[Stage, ...] = (
@@ -58,4 +75,16 @@ FLUID_STAGES: tuple[Stage, ...] = (
         _fit,
         on_ranks=True,
     ),
+    Stage(
+        "couple",
+        "predict a channel that training never saw",
+        ("couple",),
+        ("coupling",),
+        _couple,
+        on_ranks=True,
+        idle_without="couple",
+        optional=("channel",),
+        inputs=_what_runs_in_the_channel,
+    ),
+    Stage("report", "figures and one HTML page with the verdict", (), ("report", "figures"), _report),
 )

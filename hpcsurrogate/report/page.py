@@ -2,12 +2,13 @@
 
 import base64
 import json
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 from hpcsurrogate.core.config import Experiment
 from hpcsurrogate.core.provenance import provenance
-from hpcsurrogate.core.yaml_loader import dump_experiment
+from hpcsurrogate.core.yaml_loader import AnyExperiment, dump_experiment
 from hpcsurrogate.report.results import Results
 from hpcsurrogate.report.tables import apriori_table, contender_table, unseen_table
 
@@ -80,33 +81,48 @@ def render_page(experiment: Experiment, results: Results, images: dict[str, byte
     -----
     Refers to nothing outside itself, and the verdict is its first line (tests/unit/report/test_page.py).
     """
-    outcome = "helped" if results.coupling["helped"] else "not"
     starts = results.coupling["num_starts"]
-    made = provenance()
     lengthened = experiment.couple.lengthen_steps
     parts = [
-        f'<h1 class="{outcome}">{escape(results.coupling["verdict"])}</h1>',
-        f'<p class="meta">Experiment {escape(experiment.name)} · {starts} start{"s" if starts != 1 else ""} '
-        f"from test data · {escape(str(made['time']))} · hpcsurrogate {escape(str(made['version']))}</p>",
         "<h2>Contenders</h2>",
         "<p>Bold: the best classical contender in the host. Red: the learned closure. Times are means over starts with "
         "their 95 % interval; costs are medians at batch 1 on one thread; errors are those of the last quarter."
         + (" Each run takes the longest time step that costs it no accuracy.</p>" if lengthened else "</p>"),
         contender_table(results),
-        _figure("cost", images),
-        _figure("vorticity", images),
-        _figure("series", images),
-        _figure("spectra", images),
-        _figure("distributions", images),
+        *(
+            figure(*CAPTIONS[name], images[name])
+            for name in ("cost", "vorticity", "series", "spectra", "distributions")
+        ),
         *_unseen(results),
         "<h2>A-priori scores</h2>",
         "<p>On single snapshots of the test data, forces projected on divergence-free fields; error is the root mean "
         "square of the difference over that of the exact field. A good score here promises no good run.</p>",
         apriori_table(results),
-        _figure("training", images),
+        figure(*CAPTIONS["training"], images["training"]),
         "<h2>Where this comes from</h2>",
-        _details("Provenance", json.dumps(made, indent=2, ensure_ascii=False)),
         _details("Reference and rules of the comparison", json.dumps(_rules(results), indent=2, ensure_ascii=False)),
+    ]
+    return whole_page(experiment, results.coupling, f"{starts} start{'s' if starts != 1 else ''} from test data", parts)
+
+
+def whole_page(experiment: AnyExperiment, coupling: dict[str, Any], basis: str, parts: Sequence[str]) -> str:
+    """Return a page: the verdict, what it rests on, the parts, and where they come from.
+
+    Parameters
+    ----------
+    experiment : of any kind
+    coupling : dict            content of couple.json: `verdict`, `helped`
+    basis : str                what was compared, a few words
+    parts : sequence of str    HTML
+    """
+    made = provenance()
+    outcome = "helped" if coupling["helped"] else "not"
+    parts = [
+        f'<h1 class="{outcome}">{escape(coupling["verdict"])}</h1>',
+        f'<p class="meta">Experiment {escape(experiment.name)} · {escape(basis)} · '
+        f"{escape(str(made['time']))} · hpcsurrogate {escape(str(made['version']))}</p>",
+        *parts,
+        _details("Provenance", json.dumps(made, indent=2, ensure_ascii=False)),
         _details("Configuration, as used", dump_experiment(experiment)),
     ]
     return (
@@ -135,9 +151,9 @@ def _rules(results: Results) -> dict[str, Any]:
     return {name: results.coupling.get(name) for name in names}
 
 
-def _figure(name: str, images: dict[str, bytes]) -> str:
-    title, caption = CAPTIONS[name]
-    data = base64.b64encode(images[name]).decode("ascii")
+def figure(title: str, caption: str, image: bytes) -> str:
+    """Return a figure with its heading, the PNG inside."""
+    data = base64.b64encode(image).decode("ascii")
     return (
         f"<h2>{escape(title)}</h2><figure>"
         f'<img alt="{escape(title)}" src="data:image/png;base64,{data}">'

@@ -1,6 +1,7 @@
 """The report stage: figures/*.png and report.html from the files of the stages before."""
 
 import io
+from collections.abc import Mapping
 
 from hpcsurrogate.core.atomic import atomic_path, write_text_atomic
 from hpcsurrogate.core.config import Experiment
@@ -38,12 +39,18 @@ def run_report(experiment: Experiment, paths: RunPaths) -> None:
             "distributions": distribution_figure(results),
             "training": training_figure(results),
         }
-        images = {name: _png(figure) for name, figure in figures.items()}
+        images = write_figures(figures, paths)
+    write_text_atomic(paths.report, render_page(experiment, results, images))
+    get_logger("report").info("wrote %s", paths.report)
+
+
+def write_figures(figures: Mapping[str, Figure], paths: RunPaths) -> dict[str, bytes]:
+    """Write figures/NAME.png of each and return the bytes; inside `figure_style`."""
+    images = {name: _png(figure) for name, figure in figures.items()}
     for name, image in images.items():
         with atomic_path(paths.figures / f"{name}.png") as temporary:
             temporary.write_bytes(image)
-    write_text_atomic(paths.report, render_page(experiment, results, images))
-    get_logger("report").info("wrote %s", paths.report)
+    return images
 
 
 def _png(figure: Figure) -> bytes:

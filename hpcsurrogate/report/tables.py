@@ -42,7 +42,7 @@ def contender_table(results: Results) -> str:
             what = "the same host without closure" if base == results.bare else escape(results.contenders[base]["name"])
             rows.append(f'<tr class="part"><th colspan="{len(header)}">{what} on finer grids</th></tr>')
             rows += [_contender_row(results, index) for index in rungs]
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def unseen_table(results: Results) -> str:
@@ -56,8 +56,8 @@ def unseen_table(results: Results) -> str:
             cells.append(MISSING if line is None else _unseen_cell(line))
         kind = "learned" if name == results.coupling["learned"] else ""
         kind = "best" if name == results.coupling["best_classical"] else kind
-        rows.append(_row(name, cells, kind))
-    return _table(("contender", *results.unseen), rows)
+        rows.append(row(name, cells, kind))
+    return table(("contender", *results.unseen), rows)
 
 
 def _unseen_cell(line: dict[str, Any]) -> str:
@@ -76,17 +76,17 @@ def apriori_table(results: Results) -> str:
     for closure in results.evaluation["closures"]:
         cells = [number(closure.get("constant"))] + [number(closure.get(key)) for key, _ in APRIORI_COLUMNS]
         kind = "learned" if closure["name"] == "learned" else ""
-        rows.append(_row(closure["name"], cells, kind))
+        rows.append(row(closure["name"], cells, kind))
     floor = results.evaluation.get("one_point_floor")
     if floor is not None:
         cells = [MISSING] + [number(floor.get(key)) for key, _ in APRIORI_COLUMNS]
-        rows.append(_row("best of all pointwise closures (estimated)", cells, ""))
+        rows.append(row("best of all pointwise closures (estimated)", cells, ""))
     exact = results.evaluation.get("dns_backscatter_fraction")
     if exact is not None:
         of_dns = {"backscatter_fraction": exact}
         of_dns["stress_backscatter_fraction"] = results.evaluation.get("dns_stress_backscatter_fraction")
-        rows.append(_row("filtered DNS", [MISSING] + [number(of_dns.get(key)) for key, _ in APRIORI_COLUMNS], ""))
-    return _table(header, rows)
+        rows.append(row("filtered DNS", [MISSING] + [number(of_dns.get(key)) for key, _ in APRIORI_COLUMNS], ""))
+    return table(header, rows)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -146,17 +146,18 @@ def _contender_row(results: Results, index: int) -> str:
         "yes" if contender["stable"] else '<span class="bad">blew up</span>',
     ]
     kind = "learned" if index == results.learned else "best" if index == results.best_classical else ""
-    return _row(contender["name"], cells, kind)
+    return row(contender["name"], cells, kind)
 
 
-def _row(name: str, cells: Sequence[str], kind: str) -> str:
-    """One row; the cells are HTML already, the name is not."""
+def row(name: str, cells: Sequence[str], kind: str) -> str:
+    """Return one row; the cells are HTML already, the name is not."""
     attribute = f' class="{kind}"' if kind else ""
     return (
         f'<tr{attribute}><th scope="row">{escape(name)}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
     )
 
 
-def _table(header: Sequence[str], rows: Sequence[str]) -> str:
+def table(header: Sequence[str], rows: Sequence[str]) -> str:
+    """Return a table; the titles are plain text, the rows those of `row`."""
     titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in header)
     return f'<div class="wide"><table><thead><tr>{titles}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'

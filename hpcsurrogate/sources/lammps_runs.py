@@ -1,6 +1,7 @@
 """The runs of LAMMPS that a sweep plans: which there are, what each is given, and what it left behind."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,11 +91,12 @@ def script_digest(script: str | Path) -> str:
 def _runs_of(part: Sweep) -> list[LammpsRun]:
     states = (dict(zip(part.grid, values, strict=True)) for values in itertools.product(*part.grid.values()))
     return [
-        _run(state | part.variables | {"seed": seed}, [*state, "seed"])
+        make_run(state | part.variables | {"seed": seed}, [*state, "seed"])
         for state, seed in itertools.product(states, part.seeds)
     ]
 
 
-def _run(variables: Variables, shown: list[str]) -> LammpsRun:
+def make_run(variables: Variables, shown: Sequence[str]) -> LammpsRun:
+    """Return the run with these variables, some of which its folder's name shows."""
     values = "_".join(f"{name}{variables[name]}" for name in shown)
     return LammpsRun(f"{values}_{digest(variables)[:8]}", variables)

@@ -1,0 +1,293 @@
+"""A fluid's laws in a channel, beside a run of molecular dynamics that training never saw.
+
+Two runs have the same walls. In one the walls move (Couette): the straight line that the velocity follows in the
+middle reaches the speeds of the walls at two points, which are where a continuum's walls must stand. In the other a
+force drives the fluid (Poiseuille): its velocity is what the laws must give, with density and temperature of its
+middle, between those walls. Within a few diameters of a wall the fluid lies in layers, and nothing is compared there.
+
+Legend: y across the channel; n number density; u velocity along the walls. All in the units of the runs; one atom has
+mass 1, so that n is the density too.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hpcsurrogate.core.errors import DataError
+from hpcsurrogate.embed.artifact import Artifact
+from hpcsurrogate.evaluate.law import Viscosity
+from hpcsurrogate.models.viscous_law import contraction, strain_rate
+from hpcsurrogate.physics.channel import Channel, StressLaw
+from hpcsurrogate.sources.lammps_averages import average_frames, find_column
+
+COLUMNS = ("Coord1", "Ncount", "density/number", "vx", "heat")  # heat: temperature of the motion along z
+NUM_BLOCKS = 8  # of a run, of which standard errors are taken
+CENTRE = 0.2  # share of what is compared, the middle, over which the centre-line velocity is a mean
+CONFIDENT = 1.96  # standard deviations
+TIMINGS = 3
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What `fix ave/chunk` left of a channel, averaged over equal blocks of the run.
+
+    Attributes
+    ----------
+    y : ndarray, shape (n,)                 centres of the slices that hold fluid
+    density, velocity, temperature : ndarray, shape (blocks, n)
+    """
+
+    y: np.ndarray
+    density: np.ndarray
+    velocity: np.ndarray
+    temperature: np.ndarray
+
+    def inner(self, wall_layer: float) -> np.ndarray:
+        """Which slices are at least so far from the outermost fluid, shape (n,), bool."""
+        half = 0.5 * (self.y[1] - self.y[0])
+        return (self.y - self.y[0] + half >= wall_layer) & (self.y[-1] - self.y + half >= wall_layer)
+
+
+def read_profile(path: Path) -> Profile:
+    """Read the profile of a channel run.
+
+    Raises
+    ------
+    DataError    if the file is missing or damaged, lacks a column, or holds too few frames or slices
+    """
+    frames = list(average_frames(path))
+    if len(frames) < NUM_BLOCKS:
+        raise DataError(f"{path}: {len(frames)} frames are too few for {NUM_BLOCKS} blocks; give the run more steps")
+    places = [find_column(frames[0].names, name) for name in COLUMNS]
+    if None in places:
+        raise DataError(f"{path}: has no column {COLUMNS[places.index(None)]}; see configs/lammps/channel.lmp")
+    if any(frame.values.shape != frames[0].values.shape for frame in frames):
+        raise DataError(f"{path}: the slices change from frame to frame; make them of a fixed width")
+    values = np.stack([frame.values[:, places] for frame in frames])
+    y, count, density, velocity, temperature = np.moveaxis(values, 2, 0)
+    # A slice that a stray atom touches now and then is no fluid.
+    fluid = count.mean(0) > 0.1 * count.mean(0).max()
+    if fluid.sum() < NUM_BLOCKS or not np.array_equal(np.flatnonzero(np.diff(np.flatnonzero(fluid)) != 1), []):
+        raise DataError(f"{path}: the fluid does not fill a row of slices; see configs/lammps/channel.lmp")
+    length = len(frames) // NUM_BLOCKS
+
+    def blocks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        shape = (NUM_BLOCKS, length, -1)
+        values, weights = (part[-NUM_BLOCKS * length :, fluid].reshape(shape) for part in (values, weights))
+        return (values * weights).sum(1) / weights.sum(1)
+
+    return Profile(
+        y[0, fluid], blocks(density, np.ones_like(count)), blocks(velocity, count), blocks(temperature, count)
+    )
+
+
+def find_walls(couette: Profile, speed: float, wall_layer: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the velocity of the middle reaches -speed and +speed, and the standard error of both, (2,) each.
+
+    Raises
+    ------
+    DataError    if the fluid does not follow the walls
+    """
+    inner = couette.inner(wall_layer)
+    blocks = couette.velocity[:, inner]
+    found = []
+    # Of the mean, and for its error of all but each block (jackknife): one block is too noisy to divide by.
+    for velocity in (blocks.mean(0), *((blocks.sum(0) - blocks) / (NUM_BLOCKS - 1))):
+        slope, offset = np.polyfit(couette.y[inner], velocity, 1)
+        found.append(((-speed - offset) / slope, (speed - offset) / slope) if slope > 0 else (np.nan, np.nan))
+    if not np.isfinite(found).all():
+        raise DataError("the fluid of the Couette run does not follow its walls; give it more steps or faster walls")
+    return np.array(found[0]), np.sqrt((NUM_BLOCKS - 1) * np.var(found[1:], axis=0))
+
+
+def viscous(viscosity: Viscosity) -> StressLaw:
+    """Return sigma = 2 eta D of a classical law; its pressure drives nothing in a channel."""
+
+    def law(density: Tensor, temperature: Tensor, gradient: Tensor) -> Tensor:
+        strain = strain_rate(gradient)
+        # The root of a square has no slope at rest.
+        rate = (2 * contraction(strain, strain) + torch.finfo(torch.float64).tiny).sqrt()
+        return 2 * viscosity(density, temperature, rate)[:, None] * strain
+
+    return law
+
+
+class LearnedLaw:
+    """An artifact as a law, each component of its stress moved away from zero by some of its standard deviations.
+
+    Without the guard, whose law jumps where the trained range ends; it is asked afterwards.
+    """
+
+    def __init__(self, artifact: Artifact, deviations: float = 0.0):
+        self.artifact, self.deviations = artifact, deviations
+        self.last: tuple[Tensor, ...] = ()  # what it was asked last
+
+    def __call__(self, density: Tensor, temperature: Tensor, gradient: Tensor) -> Tensor:
+        """Stress (n, 6)."""
+        self.last = (density, temperature, gradient.detach())
+        stress, error = self.artifact.split(self.artifact(density, temperature, gradient)).values()
+        return stress + self.deviations * error * stress.sign()
+
+    def outside(self) -> int:
+        """How many faces of the last solution the guard would have given to the classical law."""
+        return sum(self.artifact.guarded(*self.last)[1])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both runs and what the laws make of the second.
+
+    Attributes
+    ----------
+    channel : Channel
+    origin : float           y of its lower wall
+    force : float            per volume
+    y, velocity, error : ndarray, shape (n,)    of the Poiseuille run where it is compared, with standard errors
+    noise : float            standard error of the centre-line velocity over itself, that of the walls' places included
+    """
+
+    channel: Channel
+    origin: float
+    force: float
+    y: np.ndarray
+    velocity: np.ndarray
+    error: np.ndarray
+    noise: float
+
+    @classmethod
+    def of(
+        cls, couette: Profile, poiseuille: Profile, speed: float, force: float, wall_layer: float, cells: int
+    ) -> "Comparison":
+        """Set the channel up: walls from the first run, density and temperature from the middle of the second."""
+        walls, wall_errors = find_walls(couette, speed, wall_layer)
+        inner = poiseuille.inner(wall_layer)
+        density, temperature = (
+            float(values[:, inner].mean()) for values in (poiseuille.density, poiseuille.temperature)
+        )
+        height = float(walls[1] - walls[0])
+        velocity = poiseuille.velocity[:, inner]
+        centre = velocity[:, centre_of(velocity.shape[1])].mean(1)
+        of_run = centre.std(ddof=1) / np.sqrt(NUM_BLOCKS) / centre.mean()
+        of_walls = 2 * float(np.hypot(*wall_errors)) / height  # the velocity goes as the height squared
+        return cls(
+            Channel((cells,), (height,), density, temperature),
+            float(walls[0]),
+            density * force,
+            poiseuille.y[inner],
+            velocity.mean(0),
+            velocity.std(0, ddof=1) / np.sqrt(NUM_BLOCKS),
+            float(np.hypot(of_run, of_walls)),
+        )
+
+    def solve(self, law: StressLaw) -> np.ndarray:
+        """Return what a law makes of the velocity at `y`, shape (n,)."""
+        found = self.channel.steady(law, self.force)
+        return np.interp(self.y, self.origin + self.channel.points[0].numpy(), found.numpy())
+
+    def score(self, velocity: np.ndarray) -> dict:
+        """Differences from the run over its centre-line velocity."""
+        centre = centre_of(len(self.y))
+        difference = (velocity - self.velocity) / self.velocity[centre].mean()
+        return {
+            "velocity": velocity.tolist(),
+            "centre": float(velocity[centre].mean()),
+            "error": float(np.sqrt(np.mean(difference**2))),
+            "largest_error": float(np.abs(difference).max()),
+            "centre_error": float(difference[centre].mean()),
+        }
+
+    def seconds(self, law: StressLaw) -> float:
+        """Wall-clock time of a solution, the median of some [s]."""
+        return statistics.median(_timed(lambda: self.channel.steady(law, self.force)) for _ in range(TIMINGS))
+
+
+def centre_of(count: int) -> slice:
+    """The middle of so many slices."""
+    width = max(1, round(CENTRE * count))
+    return slice((count - width) // 2, (count + width) // 2 + (count - width) % 2)
+
+
+def compare(comparison: Comparison, artifact: Artifact, classical: dict[str, Viscosity], seconds_of_run: float) -> dict:
+    """Solve the channel with every law.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    artifact : Artifact         of the learned law
+    classical : dict            name -> viscosity
+    seconds_of_run : float      CPU time of the Poiseuille run
+
+    Returns
+    -------
+    dict    content of couple.json
+    """
+    learned = LearnedLaw(artifact)
+    laws = {"learned": comparison.score(comparison.solve(learned))}
+    laws["learned"]["faces_outside"] = learned.outside()
+    laws["learned"]["centre_interval"] = interval = _interval(comparison, artifact)
+    for name, viscosity in classical.items():
+        laws[name] = comparison.score(comparison.solve(viscous(viscosity)))
+    channel, measured = comparison.channel, float(comparison.velocity[centre_of(len(comparison.y))].mean())
+    seconds = comparison.seconds(LearnedLaw(artifact))
+    return _judged(laws, comparison.noise) | {
+        "channel": {
+            "walls": [comparison.origin, comparison.origin + channel.lengths[0]],
+            "density": channel.density,
+            "temperature": channel.temperature,
+            "force_per_volume": comparison.force,
+        },
+        "molecular_dynamics": {
+            "y": comparison.y.tolist(),
+            "velocity": comparison.velocity.tolist(),
+            "standard_error": comparison.error.tolist(),
+            "centre": measured,
+            "relative_standard_error": comparison.noise,
+            "inside_interval": interval[0] <= measured <= interval[1],
+            "cpu_seconds": seconds_of_run,
+        },
+        "laws": laws,
+        "solver_seconds": seconds,
+        "cost_ratio": seconds_of_run / seconds,
+    }
+
+
+def _interval(comparison: Comparison, artifact: Artifact) -> list[float]:
+    """The centre-line velocity of a fluid that is thicker, and thinner, by so many deviations at all rates at once."""
+    centre = centre_of(len(comparison.y))
+    laws = (LearnedLaw(artifact, deviations) for deviations in (CONFIDENT, -CONFIDENT))
+    return [float(comparison.solve(law)[centre].mean()) for law in laws]
+
+
+def _judged(laws: dict[str, dict], noise: float) -> dict:
+    """Whether the learned law is closer to the run than the best classical one by more than the runs' own noise."""
+    best = min((name for name in laws if name != "learned"), key=lambda name: laws[name]["error"])
+    gain = laws[best]["error"] - laws["learned"]["error"]
+    names = {"learned": "the learned law", "carreau": "Carreau's", "newtonian": "Newton's"}
+    errors = ", ".join(
+        f"{names.get(name, name)} by {100 * law['error']:.1f} % (largest {100 * law['largest_error']:.1f} %)"
+        for name, law in laws.items()
+    )
+    outcome = (
+        f"it is better than {names.get(best, best)}, the best classical one"
+        if gain > noise
+        else f"it loses to {names.get(best, best)}"
+        if gain < -noise
+        else f"it and {names.get(best, best)}, the best classical one, cannot be told apart"
+    )
+    verdict = (
+        f"In a channel that training never saw, {errors} of the centre-line velocity are off the molecular dynamics, "
+        f"whose own noise is {100 * noise:.1f} %: {outcome}."
+    )
+    return {"verdict": verdict, "helped": gain > noise, "best_classical": best}
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
