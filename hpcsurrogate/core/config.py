@@ -235,6 +235,9 @@ class Couple(Section):
     lengthen_steps: bool = Field(
         True, description="every run takes the longest time step that costs it no accuracy, found on validation data"
     )
+    long_run: NonNegativeFloat = Field(
+        5.0, description="learned closures run on, for so many times `duration`, and must stay finite; 0: they do not"
+    )
 
     @model_validator(mode="after")
     def _names_differ(self):
