@@ -24,7 +24,7 @@ from hpcsurrogate.couple.scoring import (
     score,
     vorticity_plane,
 )
-from hpcsurrogate.couple.stability import Endurance, run_on
+from hpcsurrogate.couple.stability import Endurance, carry_on
 from hpcsurrogate.couple.time_steps import StepTrial
 from hpcsurrogate.couple.tuning import Tuning
 from hpcsurrogate.couple.verdict import Line
@@ -68,10 +68,7 @@ def run_entry(plan: Plan, entry: Entry, references: dict[Key, Reference]) -> Res
     found = score(comparison, plan.times, plan.experiment.couple.correlation)
     fraction = learned and learned.fallback_fraction
     picture = vorticity_plane(reference.part(slice(0, 1)).vorticity[:, 0])
-    endurance = None
-    if (num_intervals := round(plan.experiment.couple.long_run * plan.num_intervals)) and learned and found.stable:
-        pace = (plan.interval, entry.steps_per_snapshot)
-        endurance = run_on(host, closure, reference.velocity, *pace, num_intervals)
+    endurance = carry_on(plan, entry, reference.velocity) if learned and found.stable else None
     return Result(entry, reference.velocity[:1], reference.wavenumbers, comparison, picture, found, fraction, endurance)
 
 

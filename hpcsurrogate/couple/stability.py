@@ -110,6 +110,16 @@ class Endurance:
     blow_up_time: float | None  # when some start was first seen not to be finite
 
 
+def carry_on(plan: Plan, entry: Entry, velocity: Tensor) -> Endurance | None:
+    """Run an entry from starts at the points of its host for `couple.long_run`; None if that is nothing."""
+    num_intervals = round(plan.experiment.couple.long_run * plan.num_intervals)
+    if not num_intervals:
+        return None
+    host = make_host(entry.host, plan.experiment.flow)
+    host, closure = fold_damping(host, build_closure(plan, entry, host))
+    return run_on(host, closure, velocity, plan.interval, entry.steps_per_snapshot, num_intervals)
+
+
 @torch.no_grad()
 def run_on(
     host: AnyHost,

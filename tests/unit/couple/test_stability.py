@@ -74,7 +74,7 @@ def test_a_contender_runs_from_the_record_and_is_held_against_it(recorded, make_
 
 
 def test_a_run_is_carried_on_until_it_blows_up(host, settled):
-    """The wave alone does not act on itself: it grows by some 50 powers of e a second, until 709 of them are too many."""
+    """The wave alone does not act on itself: it grows by some 50 powers of e a second; 709 of them are too many."""
     quiet = 1e-3 * settled
 
     def drive(velocity):
