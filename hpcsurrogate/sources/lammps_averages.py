@@ -62,12 +62,14 @@ class AverageFrame:
 
     Attributes
     ----------
+    place : str              path and line at which the frame begins, for messages
     step : int
-    names : tuple of str    of the columns, as in the file: Row ..., or Chunk Coord1 Ncount ...
+    names : tuple of str     of the columns, as in the file: Row ..., or Chunk Coord1 Ncount ...
     values : ndarray, shape (rows, columns), float64, in the units of the script
     count : float or None    of atoms in all chunks, where the file says it
     """
 
+    place: str
     step: int
     names: tuple[str, ...]
     values: np.ndarray
@@ -132,7 +134,7 @@ def average_frames(path: str | Path) -> Iterator[AverageFrame]:
             values = text.table(rows, len(names))
             if not np.array_equal(values[:, 0], np.arange(1, rows + 1)):
                 text.fail("rows of a frame must be numbered 1, 2, 3, ...", begin + 1)
-            yield AverageFrame(step, names, values, count)
+            yield AverageFrame(f"{text.path}: line {begin}", step, names, values, count)
             last = step
 
 
