@@ -21,7 +21,7 @@ from hpcsurrogate.sources.lammps_runs import RECORD, LammpsRun, planned_runs, sc
 
 log = get_logger("simulate")
 
-LOG = "log.lammps"
+LOG, SCRIPT = "log.lammps", "script.lmp"
 
 
 def run_sweep(experiment: FluidExperiment, paths: RunPaths, world: World, part: tuple[int, int] | None = None) -> None:
@@ -84,10 +84,12 @@ def do_run(run: LammpsRun, sweep: Path, command: Sequence[str], script_path: str
     folder = sweep / run.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    # LAMMPS reads it as it runs: the user may go on writing his own.
+    shutil.copyfile(script_path, folder / SCRIPT)
     arguments = [word for name, value in run.variables.items() for word in ("-var", name, str(value))]
     started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     finished = subprocess.run(
-        [*command, "-in", script_path, "-log", LOG, "-screen", "none", *arguments],
+        [*command, "-in", SCRIPT, "-log", LOG, "-screen", "none", *arguments],
         cwd=folder,
         capture_output=True,
         check=False,
