@@ -36,6 +36,7 @@ from hpcsurrogate.core.config_train import (  # noqa: F401
     PrincipalComponents,
     QuadraticStencilModel,
     ResidualModel,
+    ScaleEstimationModel,
     StressStencilModel,
     TensorBasisModel,
     Train,
