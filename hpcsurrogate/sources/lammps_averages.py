@@ -97,10 +97,9 @@ def read_averages(path: str | Path) -> Averages:
             text.fail("holds frames of vectors or chunks, expected a row for each step", 2)
         first = text.line_number + 1
         rows = text.rest(len(names))
-    steps = rows[:, 0].astype(np.int64)
-    wrong = (steps != rows[:, 0]) | (np.diff(steps, prepend=-1) <= 0)
-    if wrong.any():
-        text.fail("steps must be whole and rise", first + int(wrong.argmax()))
+    steps = text.whole_column(rows[:, 0], "the step", first)
+    if (wrong := np.diff(steps, prepend=-1) <= 0).any():
+        text.fail("steps must rise", first + int(wrong.argmax()))
     if not len(rows):
         text.fail("no row follows", first)
     return Averages(Path(path), names[1:], steps, rows[:, 1:])

@@ -188,10 +188,7 @@ def _columns(text: LammpsText, num_atoms: int, wanted: Sequence[str] | None) -> 
     values = text.table(num_atoms, len(present), [present.index(name) for name in read])
     columns = {name: values[:, place] for place, name in enumerate(read)}
     for name in set(WHOLE_COLUMNS) & set(columns):
-        whole = columns[name].astype(np.int64)
-        if (wrong := whole != columns[name]).any():
-            text.fail(f"{name} is not whole", first + int(wrong.argmax()))
-        columns[name] = whole
+        columns[name] = text.whole_column(columns[name], name, first)
     if "id" in columns:
         _require_each_once(text, columns["id"], first)
     return {name: columns[name] for name in wanted}
