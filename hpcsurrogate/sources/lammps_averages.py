@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcsurrogate.core.errors import DataError
-from hpcsurrogate.sources.lammps_text import MOST_ROWS, LammpsText
+from hpcsurrogate.sources.lammps_text import MOST_ROWS, LammpsText, split_words
 
 PREFIXES = ("v_", "c_", "f_")  # of a variable, compute or fix, in the name of a column
 
@@ -122,7 +122,7 @@ def average_frames(path: str | Path) -> Iterator[AverageFrame]:
             text.fail("holds a row for each step, expected frames of vectors or chunks", 2)
         last = -1
         while (line := text.line()) is not None:
-            words = line.split()
+            words = split_words(line)
             if len(words) != len(title):
                 text.fail(f"expected {len(title)} numbers: {' '.join(title)}")
             step, rows = text.whole(words[0]), text.whole(words[1])
@@ -141,7 +141,7 @@ def _header(text: LammpsText) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
     """Words of the line that begins a frame, None if a row is one, and names of the columns."""
     comments = []
     while len(comments) < 3 and text.next_is("#"):
-        comments.append(tuple(text.line().lstrip("#").split()))
+        comments.append(tuple(split_words(text.line().lstrip("#"))))
     if len(comments) < 2 or not all(comments[1:]):
         text.fail("expected the comments at the beginning that name the columns", text.line_number + 1)
     return (comments[1], comments[2]) if len(comments) == 3 else (None, comments[1])

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from hpcsurrogate.sources.lammps_text import CutShortError, LammpsText
+from hpcsurrogate.sources.lammps_numbers import NUMBER
+from hpcsurrogate.sources.lammps_text import CutShortError, LammpsText, split_words
 
 BEFORE_TABLE = ("Per MPI rank memory allocation", "Memory usage per processor")
 AFTER_TABLE = "Loop time of"
-_BLOCK = re.compile(r"-+ Step\s+(\S+) -+ CPU =\s+(\S+) \(\S+\) -+\s*")
-_ENTRIES = re.compile(r"(?:\s*[^\s=]+\s*=\s*[^\s=]+)+\s*")
-_NUMBER = re.compile(r"[-+]?[\d.]+(?:e[-+]?\d+)?")
-_ENTRY = re.compile(r"([^\s=]+)\s*=\s*([^\s=]+)")
+_BLOCK = re.compile(r"-+ Step +([^ ]+) -+ CPU = +([^ ]+) \([^ ]+\) -+ *")
+# A blank must end each entry: two that touch could be told apart in many ways, and trying all of them takes for ever.
+_ENTRIES = re.compile(r"(?: *[^ =]+ *= *[^ =]+(?= |$))+ *")
+_ENTRY = re.compile(r"([^ =]+) *= *([^ =]+)")
 
 
 @dataclass(frozen=True)
@@ -106,14 +107,14 @@ class _Table:
         return ThermoRun(self.names, values, is_finished, error, self.passed_over)
 
     def _header(self, line: str) -> None:
-        self.names = tuple(line.split())
+        self.names = tuple(split_words(line))
         if self.names[0] != "Step":
             self.text.fail(
                 "expected the names of columns, Step first: other styles than one, custom, multi are not read"
             )
 
     def _row(self, line: str) -> None:
-        words = line.split()
+        words = split_words(line)
         if words[0][0].isalpha() and not self._is_damaged(words):
             self.passed_over += 1
             return
@@ -123,7 +124,7 @@ class _Table:
 
     def _is_damaged(self, words: list[str]) -> bool:
         """Whether words would be a row but for the first: it is not passed over then."""
-        return len(words) == len(self.names) > 2 and all(_NUMBER.fullmatch(word) for word in words[1:])
+        return len(words) == len(self.names) > 2 and all(NUMBER.fullmatch(word.encode()) for word in words[1:])
 
     def _entries(self, line: str) -> None:
         if not _ENTRIES.fullmatch(line):

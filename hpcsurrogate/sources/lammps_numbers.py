@@ -5,6 +5,7 @@ should, is read once more word by word, which names the first fault.
 """
 
 import io
+import math
 import re
 from collections.abc import Sequence
 
@@ -13,7 +14,7 @@ import numpy as np
 _PLAIN = bytes(range(ord(" "), 127)) + b"\t\r\n"
 _IS_SPACE = np.zeros(256, bool)
 _IS_SPACE[[ord(blank) for blank in " \t\r\n"]] = True
-_NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _NOT_FINITE = re.compile(rb"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 
 
@@ -80,15 +81,22 @@ def _row(row: int, line: bytes, num_columns: int, columns: Sequence[int]) -> lis
     words = [word for word in words if word]
     if len(words) != num_columns:
         raise ValueError(row, f"has {len(words)} columns, expected {num_columns}")
-    return [_number(row, words[column]) for column in columns]
+    try:
+        return [parse_number(words[column]) for column in columns]
+    except ValueError as error:
+        raise ValueError(row, str(error)) from None
 
 
-def _number(row: int, word: bytes) -> float:
-    if not _NUMBER.fullmatch(word):
-        is_number = _NOT_FINITE.fullmatch(word)
-        shown = word.decode("ascii", "backslashreplace")[:40]
-        raise ValueError(row, "holds a number that is not finite" if is_number else f"{shown} is no number")
-    value = float(word)
-    if not np.isfinite(value):
-        raise ValueError(row, "holds a number that is not finite")
-    return value
+def parse_number(word: bytes) -> float:
+    """Read a finite number.
+
+    Raises
+    ------
+    ValueError    if it is none, or not finite
+    """
+    value = float(word) if NUMBER.fullmatch(word) else math.nan
+    if math.isfinite(value):
+        return value
+    shown = word.decode("ascii", "backslashreplace")[:40]
+    is_number = NUMBER.fullmatch(word) or _NOT_FINITE.fullmatch(word)
+    raise ValueError("holds a number that is not finite" if is_number else f"{shown} is no number")

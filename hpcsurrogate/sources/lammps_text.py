@@ -5,6 +5,7 @@ last line is whole. What is wrong is named with its line, which counts from 1.
 """
 
 import gzip
+import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import NoReturn, Self
 import numpy as np
 
 from hpcsurrogate.core.errors import DataError
-from hpcsurrogate.sources.lammps_numbers import parse_numbers
+from hpcsurrogate.sources.lammps_numbers import parse_number, parse_numbers
 
 BLOCK = 4 << 20  # bytes that are read and parsed at once
 MOST_ROWS = 10**9
@@ -25,6 +26,11 @@ LONGEST_LINE = 1 << 20  # bytes; more is no file of LAMMPS
 
 class CutShortError(DataError):
     """A file ends where it should go on, as that of a run that was killed does."""
+
+
+def split_words(line: str) -> list[str]:
+    """Return what stands between blanks and tabs; other white space, which Python would split at, is damage."""
+    return re.findall(r"[^ \t]+", line)
 
 
 class LammpsText:
@@ -160,12 +166,9 @@ class LammpsText:
     def number(self, word: str) -> float:
         """Return the finite number that a word of the line read last is."""
         try:
-            value = float(word)
-        except ValueError:
-            self.fail(f"{word[:40]!r} is no number")
-        if not np.isfinite(value):
-            self.fail(f"{word[:40]} is not finite")
-        return value
+            return parse_number(word.encode())
+        except ValueError as error:
+            self.fail(str(error))
 
     def _parsed(self, text: bytes, num_rows: int, num_columns: int, columns: Sequence[int]) -> np.ndarray:
         try:

@@ -81,14 +81,23 @@ def test_a_run_that_was_killed_ends_where_another_begins(tmp_path):
     ("old", "new", "message"),
     [
         ("Per MPI", "Per XPI", "line 5: ends a table, but the line on memory"),
-        ("\n10 1.25", "\nl0 1.25", "line 4: 'l0' is no number"),
-        ("10 1.25", "10 1.2.5", "line 4: '1.2.5' is no number"),
-        ("10 1.25", "-- 1.25", "line 4: '--' is no number"),
+        ("\n10 1.25", "\nl0 1.25", "line 4: l0 is no number"),
+        ("10 1.25", "10 1.2.5", "line 4: 1.2.5 is no number"),
+        ("10 1.25", "10 1_25", "line 4: 1_25 is no number"),
+        ("10 1.25", "10\x0b1.25", "line 4: has 2 columns, expected 3"),
+        ("10 1.25", "-- 1.25", "line 4: -- is no number"),
     ],
 )
 def test_a_damaged_log_is_refused(tmp_path, old, new, message):
     with pytest.raises(DataError, match=rf"log\.lammps: {message}"):
         logged(tmp_path, LOG.replace(old, new))
+
+
+def test_a_line_of_many_equals_signs_takes_no_time(tmp_path):
+    """There are 9 to the power of 40 ways to split it into names and numbers, none of which is right."""
+    begin = "Per MPI rank memory allocation\n---------------- Step 0 ----- CPU = 0.0 (sec) ----------------\n"
+    with pytest.raises(DataError, match=r"log\.lammps: line 3: expected entries"):
+        logged(tmp_path, begin + "=".join(["9" * 9] * 40) + " =\n")
 
 
 def test_what_fixes_print_between_rows_is_counted(tmp_path):

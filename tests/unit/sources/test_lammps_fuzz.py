@@ -116,12 +116,8 @@ def damaged(whole: bytes, damages: list[tuple[float, int, bytes]]) -> bytes:
 
 def numbers_in(content: bytes) -> set[float]:
     """Every finite number among the words, and among what stands beside an equals sign."""
-    found = set()
-    for word in re.split(rb"[ \t\r\n=]+", content):
-        try:
-            found.add(float(word))
-        except ValueError:
-            continue
+    words = re.split(rb"[ \t\r\n=]+", content)
+    found = {float(word) for word in words if re.fullmatch(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", word)}
     return {value for value in found if math.isfinite(value)}
 
 
