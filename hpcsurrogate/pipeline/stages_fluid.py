@@ -10,7 +10,7 @@ from hpcsurrogate.sources.lammps_runs import planned_runs, script_digest
 
 
 def _what_is_to_run(experiment: FluidExperiment) -> Any:
-    return [script_digest(experiment.simulate.script), [run.name for run in planned_runs(experiment.simulate)]]
+    return [script_digest(experiment.simulate.script), [run.name for run in planned_runs(experiment)]]
 
 
 def _simulate(experiment: FluidExperiment, paths: RunPaths, world: World) -> None:
@@ -33,6 +33,13 @@ def _fit(experiment: FluidExperiment, paths: RunPaths, world: World) -> None:
     from hpcsurrogate.pipeline.law import run_fit_law
 
     run_fit_law(experiment, paths, world)
+
+
+def _propose(experiment: FluidExperiment, paths: RunPaths, world: World) -> None:
+    from hpcsurrogate.pipeline.propose import run_propose
+
+    if world.rank == 0:
+        run_propose(experiment, paths)
 
 
 def _couple(experiment: FluidExperiment, paths: RunPaths, world: World) -> None:
@@ -74,6 +81,15 @@ FLUID_STAGES: tuple[Stage, ...] = (
         ("fit", "law", "law_manifest", "law_card"),
         _fit,
         on_ranks=True,
+    ),
+    Stage(
+        "propose",
+        "say which runs the law would gain most from, and add them to the sweep in a round",
+        ("propose",),
+        ("proposed",),
+        _propose,
+        idle_without="propose",
+        back_to="simulate",
     ),
     Stage(
         "couple",
