@@ -85,6 +85,9 @@ class LawTraining(Section):
     members: PositiveInt = Field(5, description="networks of the ensemble, spread over the ranks")
     epochs: PositiveInt = 3000
     learning_rate: PositiveFloat = 1e-2
+    initialise_from: str | None = Field(
+        None, description="law.pt of another fluid, relative to this file: where the members start, and are held to"
+    )
 
 
 class Proposals(Section):

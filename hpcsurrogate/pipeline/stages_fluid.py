@@ -5,7 +5,7 @@ from typing import Any
 from hpcsurrogate.core.config_fluid import FluidExperiment
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.parallel.world import World
-from hpcsurrogate.pipeline.stage import Stage
+from hpcsurrogate.pipeline.stage import Stage, state_of_files
 from hpcsurrogate.sources.lammps_runs import planned_runs, script_digest
 
 
@@ -27,6 +27,11 @@ def _ingest(experiment: FluidExperiment, paths: RunPaths, world: World) -> None:
 
 def _what_runs_in_the_channel(experiment: FluidExperiment) -> Any:
     return None if experiment.couple is None else script_digest(experiment.couple.script)
+
+
+def _what_it_starts_from(experiment: FluidExperiment) -> Any:
+    path = experiment.train.initialise_from
+    return None if path is None else state_of_files([path])
 
 
 def _fit(experiment: FluidExperiment, paths: RunPaths, world: World) -> None:
@@ -81,6 +86,7 @@ FLUID_STAGES: tuple[Stage, ...] = (
         ("fit", "law", "law_manifest", "law_card"),
         _fit,
         on_ranks=True,
+        inputs=_what_it_starts_from,
     ),
     Stage(
         "propose",
