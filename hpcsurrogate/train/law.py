@@ -23,7 +23,7 @@ from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.evaluate.law import LawSamples, errors_and_spread
 from hpcsurrogate.models.viscous_law import PRIOR_LINEAR, MemberLinear, ViscousLaw
 from hpcsurrogate.parallel.world import World
-from hpcsurrogate.train.law_transfer import read_first_law, scales_for
+from hpcsurrogate.train.law_transfer import scales_for
 from hpcsurrogate.train.schedule import learning_rate
 
 log = get_logger("fit")
@@ -63,7 +63,7 @@ def scales_of(samples: LawSamples) -> Tensor:
 
 
 def fit_ensemble(
-    settings: LawTraining, samples: LawSamples, seed: int, world: World
+    settings: LawTraining, samples: LawSamples, seed: int, world: World, other: ViscousLaw | None = None
 ) -> tuple[list[ViscousLaw], list[Tensor]]:
     """Train the ensemble, and once more without each fold of the states, which is what calibrates its spread.
 
@@ -73,6 +73,7 @@ def fit_ensemble(
     samples : LawSamples      of training; no held-out run
     seed : int
     world : World             its ranks share the members; all must call this
+    other : ViscousLaw        of another fluid: members start from its members in turn, and are anchored to them
 
     Returns
     -------
@@ -83,7 +84,6 @@ def fit_ensemble(
     ------
     DataError        if there are fewer than two states, or no run is sheared
     DivergedError    if a loss is not finite
-    ConfigError, ModelRefusedError    as `read_first_law`
 
     Notes
     -----
@@ -91,7 +91,6 @@ def fit_ensemble(
     """
     folds = folds_of(samples, seed)
     with world.failing_together():
-        other = read_first_law(settings)
         scales = scales_of(samples) if other is None else scales_for(other, samples)
         own = []
         for number in world.share(range(settings.members)):

@@ -14,7 +14,7 @@ from hpcsurrogate.models.viscous_law import ViscousLaw
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.pipeline.law import run_fit_law
 from hpcsurrogate.train.law import fit_ensemble
-from hpcsurrogate.train.law_transfer import scales_for
+from hpcsurrogate.train.law_transfer import read_first_law, scales_for
 from tests.unit.train.test_law import experiment, made_runs
 
 TWICE = 2.0
@@ -58,14 +58,13 @@ def test_six_runs_teach_more_to_whom_knows_another_fluid(other, tmp_path):
         for seed in (0, 1):
             chosen = np.random.default_rng(seed).choice(len(few.density), 6, replace=False)
             settings = settings_of(tmp_path, initialise_from=first, epochs=600)
-            members, _ = fit_ensemble(settings, LawSamples.of(few, chosen), 0, World())
+            members, _ = fit_ensemble(settings, LawSamples.of(few, chosen), 0, World(), read_first_law(settings))
             law = ViscousLaw.joined([member.chosen([0]) for member in members])
             errors[name].append(scores_of(law, {"learned": viscosity_of(law)}, whole)["errors"]["learned"]["rms"])
     assert max(errors["other"]) < 0.5 * min(errors["drawn"])
 
 
 def test_what_cannot_be_started_from_is_said(other, tmp_path):
-    samples = LawSamples.of(thicker(noise=1e-3), np.arange(6))
     for train, kind, words in (
         ({"initialise_from": str(tmp_path / "none.pt")}, DataError, "none.pt"),
         (
@@ -75,4 +74,4 @@ def test_what_cannot_be_started_from_is_said(other, tmp_path):
         ),
     ):
         with pytest.raises(kind, match=words):
-            fit_ensemble(settings_of(tmp_path, **train), samples, 0, World())
+            read_first_law(settings_of(tmp_path, **train))
