@@ -140,6 +140,7 @@ def ingest() -> None:
 _add_stage("ingest", "average a fine run of OpenFOAM onto a coarser mesh (docs/openfoam.md)", "openfoam")
 _add_stage("ingest", "average the runs of a sweep to samples of a law (docs/lammps.md)", "lammps")
 _add_stage("fit", "train on the samples of ingest and score what was learned")
+_add_stage("propose", "say which LAMMPS runs a law would gain most from (docs/lammps.md)")
 
 
 for _command in (submit, status, tune, scaling):

@@ -85,6 +85,21 @@ class LawTraining(Section):
     members: PositiveInt = Field(5, description="networks of the ensemble, spread over the ranks")
     epochs: PositiveInt = 3000
     learning_rate: PositiveFloat = 1e-2
+    initialise_from: str | None = Field(
+        None, description="law.pt of another fluid, relative to this file: where the members start, and are held to"
+    )
+
+
+class Proposals(Section):
+    """Which runs the law would gain most from, and how often they are done unattended."""
+
+    runs: PositiveInt = Field(4, description="runs of a round")
+    rounds: Annotated[int, Field(ge=0)] = Field(
+        0, description="rounds that `run` does: the runs join the sweep, and the law is fitted again"
+    )
+    variables: dict[Names, float | int | str] = Field(
+        {}, description="variables of these runs, where they are not those of `simulate.variables`"
+    )
 
 
 class ChannelCase(Section):
@@ -116,7 +131,19 @@ class FluidExperiment(Section):
     simulate: LammpsSource
     ingest: LammpsIngest = LammpsIngest()
     train: LawTraining
+    propose: Proposals | None = Field(None, description="the next runs; none: nothing is proposed")
     couple: ChannelCase | None = Field(None, description="a channel to compare the laws in; none: held-out runs decide")
+
+    @model_validator(mode="after")
+    def _one_space_of_states(self):
+        if self.propose is None:
+            return self
+        first = set(self.simulate.grid)
+        if strange := sorted(name for sweep in self.simulate.more for name in first ^ set(sweep.grid)):
+            raise ValueError(f"propose needs the same variables in every grid; {strange[0]} stands in some alone")
+        if twice := sorted({*first, "seed"} & set(self.propose.variables)):
+            raise ValueError(f"{twice[0]} stands in propose.variables, but is what propose chooses")
+        return self
 
     @model_validator(mode="after")
     def _channel_in_lj(self):

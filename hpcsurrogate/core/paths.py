@@ -126,6 +126,11 @@ class RunPaths:
         return self.run_dir / "material.hdf5"
 
     @property
+    def proposed(self) -> Path:
+        """Runs that joined the sweep because the law asked for them, and those it would ask for next."""
+        return self.run_dir / "proposed.json"
+
+    @property
     def channel(self) -> Path:
         """Folder of the two LAMMPS runs of a channel, written by couple."""
         return self.run_dir / "channel"

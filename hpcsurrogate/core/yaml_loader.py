@@ -83,7 +83,7 @@ def load_fluid_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Fl
 
     Returns
     -------
-    FluidExperiment    frozen; paths of scripts are made absolute, counted from the folder of the file
+    FluidExperiment    frozen; paths in it are made absolute, counted from the folder of the file
 
     Raises
     ------
@@ -94,6 +94,8 @@ def load_fluid_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Fl
     moved = {"simulate": _moved(experiment.simulate, "script", folder)}
     if experiment.couple is not None:
         moved["couple"] = _moved(experiment.couple, "script", folder)
+    if experiment.train.initialise_from is not None:
+        moved["train"] = _moved(experiment.train, "initialise_from", folder)
     return experiment.model_copy(update=moved)
 
 

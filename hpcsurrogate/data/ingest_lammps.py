@@ -59,7 +59,7 @@ def run_ingest(experiment: FluidExperiment, paths: RunPaths, world: World) -> Ma
     -----
     The samples are the same for any number of ranks (tests/parallel/test_law_ranks.py).
     """
-    runs = sorted(finished_runs(experiment.simulate, paths.sweep), key=lambda run: run.name)
+    runs = sorted(finished_runs(experiment, paths.sweep), key=lambda run: run.name)
     if not runs:
         raise DataError(f"{paths.sweep}: holds no finished run of the plan; run `hpcsurrogate simulate` first")
     states, held_out = state_numbers(experiment, runs), _held_out(experiment.ingest, runs)

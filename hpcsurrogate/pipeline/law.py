@@ -25,6 +25,7 @@ from hpcsurrogate.models.viscous_law import ViscousLaw
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.sources.lammps_units import UNITS
 from hpcsurrogate.train.law import calibration, fit_ensemble
+from hpcsurrogate.train.law_transfer import read_first_law
 
 log = get_logger("fit")
 
@@ -49,13 +50,16 @@ def run_fit_law(experiment: FluidExperiment, paths: RunPaths, world: World) -> d
 
     Raises
     ------
+    ConfigError, DataError, ModelRefusedError    as `read_first_law`
     ConfigError, DataError, DivergedError    if there are too few members or samples, or the loss is not finite
     """
     if experiment.train.members < 2:
         raise ConfigError(f"train.members: {experiment.train.members} has no spread; give 2 or more")
     samples = read_material(paths.material)
     training = LawSamples.of(samples, ~samples.held_out)
-    members, folds = fit_ensemble(experiment.train, training, experiment.seed, world)
+    with world.failing_together():
+        other = read_first_law(experiment.train)
+    members, folds = fit_ensemble(experiment.train, training, experiment.seed, world, other)
     if world.rank:
         return None
     law = ViscousLaw.joined([member.chosen([0]) for member in members])

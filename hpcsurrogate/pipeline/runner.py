@@ -141,13 +141,19 @@ def run_pipeline(
         _require_done(stages[:first], experiment, paths)
         if not dry_run:
             write_text_atomic(paths.config, dump_experiment(experiment))
-        stale = False
-        for stage in stages[first : last + 1]:
-            reason = "asked for" if start else records.why_stale(stage, experiment, paths)
+        stale, asked, position = False, start is not None, first
+        while position <= last:
+            stage = stages[position]
+            reason = "asked for" if asked else records.why_stale(stage, experiment, paths)
             # Once a stage was done, the next compares what it made now; a dry run cannot know that yet.
             reason = reason or ("a stage before it" if dry_run and stale else None)
             stale = stale or reason is not None
             _do_or_skip(stage, reason, experiment, paths, dry_run, say)
+            position += 1
+            back = None if dry_run or stage.back_to is None else stage_index(stages, stage.back_to)
+            # What lies before this stage was up to date a moment ago: only the stage itself can have changed that.
+            if back is not None and records.why_stale(stages[back], experiment, paths) is not None:
+                asked, position = False, back
         judged = verdict_file(experiment, paths)
         if judged is not None and not dry_run and last == len(stages) - 1:
             say(f"report: {paths.report}")

@@ -32,6 +32,7 @@ class Stage:
     optional : tuple of str  outputs that it writes for some experiments only
     idle_without : str       a section that may be empty; then there is next to nothing to do
     inputs : callable        (experiment) -> JSON types: what else decides the result, such as files of the user
+    back_to : str            name of a stage before it, which it may have given new work: `run` then goes on there
     words : tuple of str     of the command that does it, if that is not its name
     """
 
@@ -46,6 +47,7 @@ class Stage:
     optional: tuple[str, ...] = ()
     idle_without: str | None = None
     inputs: Callable[[Any], Any] | None = None
+    back_to: str | None = None
     words: tuple[str, ...] = ()
 
     @property

@@ -5,12 +5,12 @@ from typing import Any
 from hpcsurrogate.core.config_fluid import FluidExperiment
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.parallel.world import World
-from hpcsurrogate.pipeline.stage import Stage
+from hpcsurrogate.pipeline.stage import Stage, state_of_files
 from hpcsurrogate.sources.lammps_runs import planned_runs, script_digest
 
 
 def _what_is_to_run(experiment: FluidExperiment) -> Any:
-    return [script_digest(experiment.simulate.script), [run.name for run in planned_runs(experiment.simulate)]]
+    return [script_digest(experiment.simulate.script), [run.name for run in planned_runs(experiment)]]
 
 
 def _simulate(experiment: FluidExperiment, paths: RunPaths, world: World) -> None:
@@ -29,10 +29,22 @@ def _what_runs_in_the_channel(experiment: FluidExperiment) -> Any:
     return None if experiment.couple is None else script_digest(experiment.couple.script)
 
 
+def _what_it_starts_from(experiment: FluidExperiment) -> Any:
+    path = experiment.train.initialise_from
+    return None if path is None else state_of_files([path])
+
+
 def _fit(experiment: FluidExperiment, paths: RunPaths, world: World) -> None:
     from hpcsurrogate.pipeline.law import run_fit_law
 
     run_fit_law(experiment, paths, world)
+
+
+def _propose(experiment: FluidExperiment, paths: RunPaths, world: World) -> None:
+    from hpcsurrogate.pipeline.propose import run_propose
+
+    if world.rank == 0:
+        run_propose(experiment, paths)
 
 
 def _couple(experiment: FluidExperiment, paths: RunPaths, world: World) -> None:
@@ -74,6 +86,16 @@ FLUID_STAGES: tuple[Stage, ...] = (
         ("fit", "law", "law_manifest", "law_card"),
         _fit,
         on_ranks=True,
+        inputs=_what_it_starts_from,
+    ),
+    Stage(
+        "propose",
+        "say which runs the law would gain most from, and add them to the sweep in a round",
+        ("propose",),
+        ("proposed",),
+        _propose,
+        idle_without="propose",
+        back_to="simulate",
     ),
     Stage(
         "couple",

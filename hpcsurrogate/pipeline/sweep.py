@@ -49,7 +49,7 @@ def run_sweep(experiment: FluidExperiment, paths: RunPaths, world: World, part: 
         command = lammps_command(source)
         require_units(source)
         script = script_digest(source.script)
-        runs = planned_runs(source)
+        runs = planned_runs(experiment)
         ordered = sorted(runs, key=_steps, reverse=True)
         mine = ordered if part is None else ordered[part[0] - 1 :: part[1]]
         missing = [run for run in mine if run.record(paths.sweep, script) is None]

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcsurrogate.core.atomic import read_json, sha256_file
-from hpcsurrogate.core.config_fluid import LammpsSource, Sweep
+from hpcsurrogate.core.config_fluid import FluidExperiment, Sweep
 from hpcsurrogate.core.errors import ConfigError, DataError
+from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.core.provenance import digest
 
 RECORD = "run.json"
@@ -43,37 +44,63 @@ class LammpsRun:
         return content if content["script"] == script else None
 
 
-def planned_runs(source: LammpsSource) -> list[LammpsRun]:
-    """Return every run of a sweep.
+def planned_runs(experiment: FluidExperiment) -> list[LammpsRun]:
+    """Return every run of a sweep: those of the file, then those of the rounds that were proposed.
 
     Parameters
     ----------
-    source : LammpsSource
+    experiment : FluidExperiment
 
     Returns
     -------
-    list of LammpsRun    in the order of the file
+    list of LammpsRun    in the order of the file, and of the rounds
 
     Raises
     ------
     ConfigError    if two runs would be the same
+    DataError      if proposed.json is damaged
     """
+    source, shown = experiment.simulate, [*experiment.simulate.grid, "seed"]
     runs = [run for part in (source, *source.more) for run in _runs_of(part)]
+    if experiment.propose is not None:
+        rounds = read_rounds(RunPaths(experiment.run_dir).proposed)[: experiment.propose.rounds]
+        runs += [make_run(run["variables"], shown) for one in rounds for run in one["runs"]]
     names = [run.name for run in runs]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"simulate: run {twice} stands in the sweep twice; give one of them another seed")
     return runs
 
 
-def finished_runs(source: LammpsSource, sweep: Path) -> list[LammpsRun]:
+def read_rounds(path: Path) -> list[dict]:
+    """Return the rounds of proposed.json, oldest first; none if there is no such file.
+
+    Raises
+    ------
+    DataError    if the file is damaged
+    """
+    if not path.exists():
+        return []
+    content = read_json(path)
+    try:
+        rounds = content["rounds"]
+        for run in (run for one in rounds for run in one["runs"]):
+            dict(run["variables"])["seed"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: is no record of proposed runs ({error!r}); remove it, and they are proposed again"
+        ) from None
+    return rounds
+
+
+def finished_runs(experiment: FluidExperiment, sweep: Path) -> list[LammpsRun]:
     """Return the planned runs that are finished, in the order of the plan.
 
     Raises
     ------
     DataError    if a record is damaged
     """
-    script = script_digest(source.script)
-    return [run for run in planned_runs(source) if run.record(sweep, script) is not None]
+    script = script_digest(experiment.simulate.script)
+    return [run for run in planned_runs(experiment) if run.record(sweep, script) is not None]
 
 
 def script_digest(script: str | Path) -> str:

@@ -23,6 +23,7 @@ from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.evaluate.law import LawSamples, errors_and_spread
 from hpcsurrogate.models.viscous_law import PRIOR_LINEAR, MemberLinear, ViscousLaw
 from hpcsurrogate.parallel.world import World
+from hpcsurrogate.train.law_transfer import scales_for
 from hpcsurrogate.train.schedule import learning_rate
 
 log = get_logger("fit")
@@ -62,7 +63,7 @@ def scales_of(samples: LawSamples) -> Tensor:
 
 
 def fit_ensemble(
-    settings: LawTraining, samples: LawSamples, seed: int, world: World
+    settings: LawTraining, samples: LawSamples, seed: int, world: World, other: ViscousLaw | None = None
 ) -> tuple[list[ViscousLaw], list[Tensor]]:
     """Train the ensemble, and once more without each fold of the states, which is what calibrates its spread.
 
@@ -72,6 +73,7 @@ def fit_ensemble(
     samples : LawSamples      of training; no held-out run
     seed : int
     world : World             its ranks share the members; all must call this
+    other : ViscousLaw        of another fluid: members start from its members in turn, and are anchored to them
 
     Returns
     -------
@@ -88,11 +90,12 @@ def fit_ensemble(
     The same bits for any number of ranks (tests/parallel/test_law_ranks.py).
     """
     folds = folds_of(samples, seed)
-    scales = scales_of(samples)
     with world.failing_together():
+        scales = scales_of(samples) if other is None else scales_for(other, samples)
         own = []
         for number in world.share(range(settings.members)):
-            own.append((number, fit_member(settings, samples, folds, scales, [seed, number]).state_dict()))
+            first = None if other is None else other.chosen([number % other.members])
+            own.append((number, fit_member(settings, samples, folds, scales, [seed, number], first).state_dict()))
             log.info("member %d of %d trained", number + 1, settings.members)
     parts = sorted((part for of_rank in world.allgather(own) for part in of_rank), key=lambda part: part[0])
     return [ViscousLaw.of_weights(weights) for _, weights in parts], folds
@@ -133,11 +136,12 @@ def fit_member(
     folds: list[Tensor],
     scales: Tensor,
     seeds: list[int],
+    first: ViscousLaw | None = None,
 ) -> ViscousLaw:
-    """Train one member and its copies that do not see a fold; they start alike and run side by side."""
+    """Train one member and its copies that do not see a fold; they start alike, as `first`, and run side by side."""
     copies = len(folds) + 1
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
-    law = _first_law(settings, copies, scales, generator)
+    law = _copies_of(_drawn(settings, generator) if first is None else first, copies, scales)
     weights = torch.empty(len(samples.density), dtype=torch.float64).exponential_(generator=generator)
     weights = (weights / weights.mean()).repeat(copies, 1)
     for number, rows in enumerate(folds, 1):
@@ -165,12 +169,14 @@ def _stresses(law: ViscousLaw, samples: LawSamples) -> Tensor:
     return deviator - pressure.unsqueeze(2) * law.on_diagonal
 
 
-def _first_law(settings: LawTraining, copies: int, scales: Tensor, generator: torch.Generator) -> ViscousLaw:
-    model = settings.model
+def _drawn(settings: LawTraining, generator: torch.Generator) -> ViscousLaw:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
-        first = ViscousLaw(model.channels, model.hidden_layers)
-    law = ViscousLaw(model.channels, model.hidden_layers, copies)
+        return ViscousLaw(settings.model.channels, settings.model.hidden_layers)
+
+
+def _copies_of(first: ViscousLaw, copies: int, scales: Tensor) -> ViscousLaw:
+    law = ViscousLaw(first.channels, first.hidden_layers, copies)
     parameters = {name: value.detach().expand(copies, *value.shape[1:]) for name, value in first.named_parameters()}
     law.load_state_dict(parameters | {"scales": scales, "calibration": torch.ones(2)})
     return law.train()

@@ -22,7 +22,7 @@ train: {{model: {{kind: viscous_law, channels: 4}}, members: 3, epochs: 20}}
 def leave_runs(file):
     """Write what LAMMPS would have left: rows of averages with noise."""
     experiment, random = load_fluid_experiment(file), np.random.default_rng(0)
-    for run in planned_runs(experiment.simulate):
+    for run in planned_runs(experiment):
         folder = RunPaths(experiment.run_dir).sweep / run.name
         folder.mkdir(parents=True)
         rows = 0.01 * random.standard_normal((50, 9))
