@@ -27,12 +27,13 @@ test: lint  ## the whole test suite, MPI and SLURM included; as root it installs
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(SIDE_BY_SIDE)
 	$(BIN)/python -m pytest $(addprefix --ignore=,$(SIDE_BY_SIDE))
 
-bench: install  ## solver beside exponax and jax-cfd, loader beside pread, training beside torch, hosts beside LibTorch
+bench: install  ## solver beside exponax and jax-cfd, loader beside pread, training beside torch, hosts beside LibTorch, dumps beside ASE
 	$(BIN)/python -m pip install --quiet -c constraints.txt -c .venv/torch.txt --no-build-isolation -e ".[bench]"
 	$(BIN)/python scripts/bench_solver.py
 	$(BIN)/python scripts/bench_loader.py
 	$(BIN)/python scripts/bench_training.py
 	$(BIN)/python scripts/bench_embed.py
+	$(BIN)/python scripts/bench_lammps.py
 
 closures: install  ## learned closures beside the best classical ways, in two and three dimensions: about three hours
 	@mkdir -p runs

@@ -14,6 +14,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from closure_figures import (
@@ -21,6 +22,7 @@ from closure_figures import (
     force_figures,
     forced_2d,
     long_figures,
+    sharp_figures,
     spectral_2d,
     stress_figures,
     training_figures,
@@ -52,6 +54,7 @@ class Case:
     overrides: tuple[str, ...] = ()
     until: str | None = None  # the last stage; None: all
     data_of: str | None = None  # the case whose fine data these are too
+    artifact_of: str | None = None  # the case whose exported closure this one takes as it is
     is_run_long: bool = False  # a steady flow, cheap enough
 
 
@@ -82,6 +85,12 @@ EIGHT_SNAPSHOTS = (
     "train.unrolled.snapshots=[2,4,7]",
     "couple.duration=0.6",
     "unseen=[]",
+)
+SHARP = (
+    "simulate.grid=[64,64]",
+    "simulate.duration=2.0",
+    "simulate.spin_up_coarse=1.0",
+    "simulate.spin_up=0.2",
 )
 CASES = {
     "deconvolution2d": Case("deconvolution2d", SHORT_2D, forced_2d, is_run_long=True),
@@ -128,13 +137,29 @@ CASES = {
         until="evaluate",
         data_of="turbulence3d",
     ),
+    "stress_sharp2d": Case(
+        "stress_sharp2d",
+        (*SHARP, "train.apriori.epochs=1"),
+        partial(sharp_figures, at_least=0.75),
+        until="export",
+    ),
+    "stress_sharp2d_unseen": Case(
+        "stress_sharp2d_unseen",
+        SHARP,
+        partial(sharp_figures, at_least=0.6),
+        until="evaluate",
+        artifact_of="stress_sharp2d",
+    ),
 }
 
 
 def run_case(name: str, case: Case, directory: Path, quick: bool) -> Iterator[Figure]:
     """Walk the experiment, as far as that is not done, and read its figures."""
-    run_dir = directory / (f"{name}-quick" if quick else name)
+    run_dir = run_dir_of(name, directory, quick)
     overrides = [*case.overrides, *(case.quick if quick else ()), f"run_dir={run_dir}"]
+    if case.artifact_of is not None:
+        artifact = RunPaths(run_dir_of(case.artifact_of, directory, quick)).model
+        overrides.append(f"train.initialise_from.path={artifact}")
     experiment = CONFIGS / f"{case.experiment}.yaml"
     if case.data_of is not None and not quick:
         share_data(RunPaths(directory / case.data_of), RunPaths(run_dir))
@@ -143,6 +168,11 @@ def run_case(name: str, case: Case, directory: Path, quick: bool) -> Iterator[Fi
     if case.is_run_long:
         steps = LONG_STEPS // 1000 if quick else LONG_STEPS
         yield from long_figures(*run_learned_long(load_experiment(experiment, overrides), steps), LONG_STARTS)
+
+
+def run_dir_of(name: str, directory: Path, quick: bool) -> Path:
+    """Where a case is kept."""
+    return directory / (f"{name}-quick" if quick else name)
 
 
 def share_data(theirs: RunPaths, ours: RunPaths) -> None:

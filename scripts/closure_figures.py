@@ -223,6 +223,18 @@ def stress_figures(paths: RunPaths) -> Iterator[Figure]:
     yield Figure("error of the stress over the one-point floor", ratio(errors["learned"], floor), at_most=0.85)
 
 
+def sharp_figures(paths: RunPaths, at_least: float) -> Iterator[Figure]:
+    """A-priori correlations of the stress through a sharp cut-off."""
+    content = read_json(paths.evaluation)
+    lines = {line["name"]: line for line in content["closures"]}
+    for name in ("gradient 2", "gradient 4"):
+        yield Figure(f"correlation of the stress: {name}", lines[name]["correlation_stress"])
+    floor = content["one_point_floor"]["correlation_stress"]
+    yield Figure("correlation of the stress: the best closure of one point", floor)
+    yield Figure("correlation of the SGS force: learned", lines["learned"]["correlation_sgs_force"])
+    yield Figure("correlation of the stress: learned", lines["learned"]["correlation_stress"], at_least=at_least)
+
+
 def force_figures(paths: RunPaths) -> Iterator[Figure]:
     """A-priori errors of the SGS force beside those of the gradient model."""
     errors = {line["name"]: line["relative_error_sgs_force"] for line in read_json(paths.evaluation)["closures"]}

@@ -36,6 +36,7 @@ from hpcsurrogate.core.config_train import (  # noqa: F401
     PrincipalComponents,
     QuadraticStencilModel,
     ResidualModel,
+    ScaleEstimationModel,
     StressStencilModel,
     TensorBasisModel,
     Train,
@@ -234,6 +235,9 @@ class Couple(Section):
     ladder: tuple[EvenInt, ...] = Field((), description="grids nx of the bare host, for the effective resolution")
     lengthen_steps: bool = Field(
         True, description="every run takes the longest time step that costs it no accuracy, found on validation data"
+    )
+    long_run: NonNegativeFloat = Field(
+        5.0, description="learned closures run on, for so many times `duration`, and must stay finite; 0: they do not"
     )
 
     @model_validator(mode="after")

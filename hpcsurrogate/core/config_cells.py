@@ -13,6 +13,10 @@ class OpenFoamSource(Section):
 
     kind: Literal["openfoam"]
     case: str = Field(description="folder of the fine case, relative to this file; whole or decomposed")
+    run: tuple[str, ...] = Field(
+        (),
+        description="commands that make the run, one after the other, in a copy of the case; none: it was made",
+    )
     velocity: str = Field("U", description="name of the velocity's field")
     start: float | None = Field(None, description="first time that is read [s]; the first there is if not given")
     stop: float | None = Field(None, description="last time that is read [s]; the last there is if not given")

@@ -110,7 +110,7 @@ class ChannelCase(Section):
     speed: PositiveFloat = Field(description="variable of the run whose walls move: of either wall, opposite ways")
     force: PositiveFloat = Field(description="variable of the run that is predicted: on every atom of the fluid")
     profile: str = Field("profile.txt", description="file of `fix ave/chunk` in the folder of each run")
-    wall_layer: PositiveFloat = Field(2.0, description="at either wall, not compared: the fluid lies in layers there")
+    wall_layer: PositiveFloat = Field(4.0, description="at either wall, not compared: the fluid lies in layers there")
     cells: Annotated[int, Field(ge=3)] = Field(200, description="of the continuum, wall to wall")
 
     @model_validator(mode="after")

@@ -53,6 +53,15 @@ class StressStencilModel(Section):
     channels: PositiveInt = Field(8, description="products, each of two learned stencils")
 
 
+class ScaleEstimationModel(Section):
+    """SGS stress through a sharp cut-off, of small scales that a network estimates; a spectral host in 2-D."""
+
+    kind: Literal["scale_estimation"]
+    channels: PositiveInt = 32
+    hidden_layers: PositiveInt = 6
+    kernel_size: Literal[3, 5] = 5
+
+
 class DeconvolutionModel(Section):
     """Learned transfer functions around the quadratic term of the equations, by FFTs, and a learned damping."""
 
@@ -91,6 +100,7 @@ Model = Annotated[
     | CnnModel
     | TensorBasisModel
     | StressStencilModel
+    | ScaleEstimationModel
     | DeconvolutionModel
     | ResidualModel
     | FourierOperatorModel

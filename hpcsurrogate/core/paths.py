@@ -91,6 +91,16 @@ class RunPaths:
         return self.run_dir / "pointwise.pt"
 
     @property
+    def fine_case(self) -> Path:
+        """Copy of an OpenFOAM case in which simulate runs it."""
+        return self.run_dir / "case"
+
+    @property
+    def fine_case_record(self) -> Path:
+        """What was run there, written last."""
+        return self.fine_case / "run.json"
+
+    @property
     def cells(self) -> Path:
         """Samples of single cells and their catalogue, written by ingest."""
         return self.run_dir / "cells"

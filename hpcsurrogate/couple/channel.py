@@ -24,7 +24,7 @@ from hpcsurrogate.embed.artifact import Artifact
 from hpcsurrogate.evaluate.law import Viscosity
 from hpcsurrogate.models.viscous_law import contraction, strain_rate
 from hpcsurrogate.physics.channel import Channel, StressLaw
-from hpcsurrogate.sources.lammps_averages import average_frames, find_column
+from hpcsurrogate.sources.lammps_chunks import read_chunk_averages
 
 COLUMNS = ("Coord1", "Ncount", "density/number", "vx", "heat")  # heat: temperature of the motion along z
 NUM_BLOCKS = 8  # of a run, of which standard errors are taken
@@ -61,21 +61,17 @@ def read_profile(path: Path) -> Profile:
     ------
     DataError    if the file is missing or damaged, lacks a column, or holds too few frames or slices
     """
-    frames = list(average_frames(path))
-    if len(frames) < NUM_BLOCKS:
-        raise DataError(f"{path}: {len(frames)} frames are too few for {NUM_BLOCKS} blocks; give the run more steps")
-    places = [find_column(frames[0].names, name) for name in COLUMNS]
-    if None in places:
-        raise DataError(f"{path}: has no column {COLUMNS[places.index(None)]}; see configs/lammps/channel.lmp")
-    if any(frame.values.shape != frames[0].values.shape for frame in frames):
-        raise DataError(f"{path}: the slices change from frame to frame; make them of a fixed width")
-    values = np.stack([frame.values[:, places] for frame in frames])
-    y, count, density, velocity, temperature = np.moveaxis(values, 2, 0)
+    chunks = read_chunk_averages(path)
+    if len(chunks.steps) < NUM_BLOCKS:
+        raise DataError(
+            f"{path}: {len(chunks.steps)} frames are too few for {NUM_BLOCKS} blocks; give the run more steps"
+        )
+    y, count, density, velocity, temperature = (chunks.column(name) for name in COLUMNS)
     # A slice that a stray atom touches now and then is no fluid.
     fluid = count.mean(0) > 0.1 * count.mean(0).max()
     if fluid.sum() < NUM_BLOCKS or not np.array_equal(np.flatnonzero(np.diff(np.flatnonzero(fluid)) != 1), []):
         raise DataError(f"{path}: the fluid does not fill a row of slices; see configs/lammps/channel.lmp")
-    length = len(frames) // NUM_BLOCKS
+    length = len(chunks.steps) // NUM_BLOCKS
 
     def blocks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
         shape = (NUM_BLOCKS, length, -1)

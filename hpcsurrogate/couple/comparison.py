@@ -24,6 +24,7 @@ from hpcsurrogate.couple.scoring import (
     score,
     vorticity_plane,
 )
+from hpcsurrogate.couple.stability import Endurance, carry_on
 from hpcsurrogate.couple.time_steps import StepTrial
 from hpcsurrogate.couple.tuning import Tuning
 from hpcsurrogate.couple.verdict import Line
@@ -44,6 +45,12 @@ class Result:
     reference_picture: Tensor  # (t, x, y) [1/s]
     score: Score
     fallback_fraction: float | None  # of the learned closure: share of the cells that a guarded host takes from it
+    endurance: Endurance | None  # of a learned closure that was finite in the comparison
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it stayed finite, in the comparison and when carried on."""
+        return self.score.stable and (self.endurance is None or self.endurance.blow_up_time is None)
 
 
 def run_entry(plan: Plan, entry: Entry, references: dict[Key, Reference]) -> Result:
@@ -61,13 +68,16 @@ def run_entry(plan: Plan, entry: Entry, references: dict[Key, Reference]) -> Res
     found = score(comparison, plan.times, plan.experiment.couple.correlation)
     fraction = learned and learned.fallback_fraction
     picture = vorticity_plane(reference.part(slice(0, 1)).vorticity[:, 0])
-    return Result(entry, reference.velocity[:1], reference.wavenumbers, comparison, picture, found, fraction)
+    endurance = carry_on(plan, entry, reference.velocity) if learned and found.stable else None
+    return Result(entry, reference.velocity[:1], reference.wavenumbers, comparison, picture, found, fraction, endurance)
 
 
 def describe_run(entry: Entry, result: Result) -> Iterator[str]:
     """What to say of a run when it is done."""
     found, fraction = result.score, result.fallback_fraction
     outcome = "" if found.stable else f", blew up at {found.blow_up_time:.3g} s"
+    if found.stable and not result.lasts:
+        outcome += f", blew up at {result.endurance.blow_up_time:.3g} s when it was carried on"
     if result.entry != entry:
         outcome += f", at {result.entry.host.time_step:.4g} s: it was unstable at {entry.host.time_step:.4g} s"
     yield f"'{entry.name}': decorrelation time {found.decorrelation_time:.3g} s{outcome}"
@@ -157,6 +167,7 @@ def _describe(plan: Plan, result: Result, cost_ms: float, tuning: Tuning | None)
             "at_edge": tuning.at_edge,
         },
         "fallback_fraction": result.fallback_fraction,
+        "endurance": result.endurance and asdict(result.endurance),
         "cost_ms_per_step": cost_ms,
         "cost_ms_per_time_unit": cost_ms * entry.steps_per_snapshot / plan.interval,
     }  # fmt: skip

@@ -12,6 +12,7 @@ from hpcsurrogate.couple.distances import SPECTRUM_FLOOR
 from hpcsurrogate.couple.observation import Observer, Statistics
 from hpcsurrogate.couple.plan import Plan
 from hpcsurrogate.couple.reference import build_references, place_starts, reference_key
+from hpcsurrogate.couple.runs import MAX_BATCH_POINTS
 from hpcsurrogate.evaluate.aposteriori import log_spectrum_error
 from hpcsurrogate.physics.hosts import AnyHost, fold_damping, make_host
 
@@ -99,6 +100,58 @@ def run_long(
         largest_energy_error=float((series.energy.double() / mean_energy - 1).abs().max()),
         spectrum_log_error=_spectrum_error(late, reference),
     )
+
+
+@dataclass(frozen=True)
+class Endurance:
+    """Whether all starts stayed finite when a run was carried on beyond its comparison with DNS. Times in [s]."""
+
+    duration: float  # that was asked for, from the start of the comparison
+    blow_up_time: float | None  # when some start was first seen not to be finite
+
+
+def carry_on(plan: Plan, entry: Entry, velocity: Tensor) -> Endurance | None:
+    """Run an entry from starts at the points of its host for `couple.long_run`; None if that is nothing."""
+    num_intervals = round(plan.experiment.couple.long_run * plan.num_intervals)
+    if not num_intervals:
+        return None
+    host = make_host(entry.host, plan.experiment.flow)
+    host, closure = fold_damping(host, build_closure(plan, entry, host))
+    return run_on(host, closure, velocity, plan.interval, entry.steps_per_snapshot, num_intervals)
+
+
+@torch.no_grad()
+def run_on(
+    host: AnyHost,
+    closure: Callable[[Tensor], Tensor] | None,
+    velocity: Tensor,
+    interval: float,
+    steps_per_interval: int,
+    num_intervals: int,
+) -> Endurance:
+    """Run all starts, some at a time; what they do is not looked at, only whether it is finite.
+
+    Parameters
+    ----------
+    host : AnyHost            its damping folded in already
+    closure : callable or None
+    velocity : Tensor, shape (b, d, nx, ny[, nz]) [m/s]    the starts
+    interval : float [s]      after which it is looked at, in so many steps
+
+    Notes
+    -----
+    One that grows slowly is found, when it has (tests/unit/couple/test_stability.py).
+    """
+    size, blow_ups = max(1, MAX_BATCH_POINTS // velocity[0, 0].numel()), []
+    for starts in velocity.split(size):
+        state = host.encode(starts)
+        for number in range(1, num_intervals + 1):
+            for _ in range(steps_per_interval):
+                state = host.step(state, closure)
+            if not torch.isfinite(host.decode(state)).all():
+                blow_ups.append(number * interval)
+                break
+    return Endurance(num_intervals * interval, min(blow_ups, default=None))
 
 
 def _spectrum_error(late: Statistics, reference: Statistics) -> float:

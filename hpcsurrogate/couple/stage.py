@@ -106,12 +106,12 @@ def write_comparison(
 
 
 def run_at_either_step(plan: Plan, entry: Entry, given: Entry, references: dict[Key, Reference]) -> Result:
-    """Run an entry; where it blows up at its longer step, once more at the given one.
+    """Run an entry; where it blows up at its longer step, be it when it is carried on, once more at the given one.
 
     A step that is too long for a start that the search did not know says nothing about a closure.
     """
     result = run_entry(plan, entry, references)
-    if result.score.stable or entry == given:
+    if result.lasts or entry == given:
         return result
     return run_entry(plan, given, references)
 

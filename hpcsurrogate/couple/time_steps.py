@@ -3,6 +3,9 @@
 All runs would otherwise take the step that the experiment gives for its own host, which is the one that the learned
 closure bears; schemes whose waves are slower on the grid, such as the bare one of second order, bear longer ones. Found
 on validation and training realisations; the test realisations are never seen here.
+
+A flow has rare moments that are faster than any of a short comparison, and a step that is too long for them ends the
+run there. So a longer step must also carry the run on, far beyond the comparison.
 """
 
 import math
@@ -14,6 +17,7 @@ from hpcsurrogate.couple.plan import Plan
 from hpcsurrogate.couple.reference import Reference, reference_key
 from hpcsurrogate.couple.scoring import Score
 from hpcsurrogate.couple.sharing import share_work
+from hpcsurrogate.couple.stability import carry_on
 from hpcsurrogate.couple.tuning import Trials, search_references
 
 KEPT = 0.99  # share of the time to decorrelation that a longer step must keep
@@ -35,7 +39,8 @@ class StepTrial:
 def lengthen_steps(plan: Plan, entries: Sequence[Entry]) -> tuple[list[Entry], dict[str, tuple[StepTrial, ...]]]:
     """Give every entry the longest step that is stable and keeps `KEPT` of its time to decorrelation, less `MARGIN`.
 
-    Collective.
+    Carried on at that step for `couple.long_run`, it must stay finite; else the step is shortened until it does, down
+    to the given one. Collective.
 
     Parameters
     ----------
@@ -56,23 +61,32 @@ def lengthen_steps(plan: Plan, entries: Sequence[Entry]) -> tuple[list[Entry], d
         return list(entries), {}
     split = plan.experiment.prepare.split
 
-    def search(entries: list[Entry]) -> Iterator[tuple[StepTrial, ...]]:
+    def search(entries: list[Entry]) -> Iterator[tuple[int, tuple[StepTrial, ...]]]:
         references = search_references(plan, [entry.host for entry in entries], split.validation + split.train)
         for entry in entries:
-            yield bisect(plan, entry, references[reference_key(entry.host)])
+            reference = references[reference_key(entry.host)]
+            trials = bisect(plan, entry, reference)
+            yield shortened(plan, entry, reference, trials), trials
 
-    def lengthened(entry: Entry, trials: Sequence[StepTrial]) -> Entry:
-        fewest = min(trial.steps_per_snapshot for trial in trials if trial.accepted)
-        steps = min(entry.steps_per_snapshot, math.ceil(MARGIN * fewest))
-        return entry.with_steps(steps, plan.interval)
-
-    def describe(entry: Entry, trials: Sequence[StepTrial]) -> Iterator[str]:
-        step = lengthened(entry, trials).host.time_step
+    def describe(entry: Entry, found: tuple[int, tuple[StepTrial, ...]]) -> Iterator[str]:
+        step = plan.interval / found[0]
         yield f"'{entry.name}': time step {step:.4g} s (given: {entry.host.time_step:.4g} s)"
 
     found = share_work(plan.world, entries, lambda entry: entry.price, search, describe)
-    chosen = [lengthened(entry, trials) for entry, trials in zip(entries, found, strict=True)]
-    return chosen, {entry.name: trials for entry, trials in zip(entries, found, strict=True)}
+    chosen = [entry.with_steps(steps, plan.interval) for entry, (steps, _) in zip(entries, found, strict=True)]
+    return chosen, {entry.name: trials for entry, (_, trials) in zip(entries, found, strict=True)}
+
+
+def shortened(plan: Plan, entry: Entry, reference: Reference, trials: Sequence[StepTrial]) -> int:
+    """Return the steps for each snapshot interval: `MARGIN` more than the fewest accepted, and more until it lasts."""
+    fewest = min(trial.steps_per_snapshot for trial in trials if trial.accepted)
+    steps = math.ceil(MARGIN * fewest)
+    while steps < entry.steps_per_snapshot:
+        endurance = carry_on(plan, entry.with_steps(steps, plan.interval), reference.velocity)
+        if endurance is None or endurance.blow_up_time is None:
+            return steps
+        steps = math.ceil(MARGIN * steps)
+    return entry.steps_per_snapshot
 
 
 def bisect(plan: Plan, entry: Entry, reference: Reference) -> tuple[StepTrial, ...]:

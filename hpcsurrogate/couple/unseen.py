@@ -95,9 +95,13 @@ def _require_their_spacing(experiment: Experiment, parent: RunPaths) -> None:
 
 
 def _with_constants(experiment: Experiment, lines: dict[str, dict]) -> Experiment:
-    """The same experiment with the constants that couple.json holds written into its contenders."""
+    """The same experiment with the constants that couple.json holds written into its contenders.
+
+    Nothing is carried on beyond the comparison: that the closure lasts was shown on its own flow.
+    """
     contenders = tuple(_fixed(contender, lines) for contender in experiment.couple.contenders)
-    return experiment.model_copy(update={"couple": experiment.couple.model_copy(update={"contenders": contenders})})
+    couple = experiment.couple.model_copy(update={"contenders": contenders, "long_run": 0.0})
+    return experiment.model_copy(update={"couple": couple})
 
 
 def _fixed(contender: Contender, lines: dict[str, dict]) -> Contender:

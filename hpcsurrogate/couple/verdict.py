@@ -50,10 +50,11 @@ class Circumstances:
 def judge(lines: Sequence[Line], circumstances: Circumstances) -> Judgement:
     """Decide whether the learned closure helped, and say so.
 
-    It helped if all its runs stayed finite and it clearly stays with the flow longer than the best rival in the same
-    kind of host on the same grid: no closure, or the best classical contender, a host of higher order included. Clearly
-    is where the interval of the difference over the same starts lies above zero: what makes a start hard is hard for
-    both, so that the ends of their own intervals tell neither that they differ nor that they do not.
+    It helped if all its runs stayed finite, also when they were carried on, and it clearly stays with the flow longer
+    than the best rival in the same kind of host on the same grid: no closure, or the best classical contender, a host
+    of higher order included. Clearly is where the interval of the difference over the same starts lies above zero: what
+    makes a start hard is hard for both, so that the ends of their own intervals tell neither that they differ nor that
+    they do not.
 
     Parameters
     ----------
@@ -73,7 +74,7 @@ def judge(lines: Sequence[Line], circumstances: Circumstances) -> Judgement:
     learned = max(learned_lines, key=_merit)
     rival = max((line for line in (bare, best_classical) if line), key=lambda line: line["decorrelation_time"])
     margin = find_margin(learned, rival, circumstances.realisations)
-    helped = learned["stable"] and margin.interval[0] > 0
+    helped = learned["stable"] and _blow_up_later(learned) is None and margin.interval[0] > 0
     parts = [
         _opening(learned, rival, margin, helped, circumstances),
         _against(learned, bare, best_classical),
@@ -113,6 +114,11 @@ def find_margin(learned: Line, rival: Line, realisations: Sequence[int]) -> Marg
     return Margin(rival["name"], float(longer.mean()), interval(bootstrap_weights(realisations) @ longer))
 
 
+def _blow_up_later(line: Line) -> float | None:
+    """When a run blew up that was finite as long as it was compared [s]."""
+    return (line["endurance"] or {}).get("blow_up_time")
+
+
 def _merit(line: Line) -> tuple[bool, float]:
     return line["stable"], line["decorrelation_time"]
 
@@ -132,6 +138,8 @@ def _opening(learned: Line, rival: Line, margin: Margin, helped: bool, circumsta
     if not learned["stable"]:
         blow_up = f"a run with it blew up at {learned['blow_up_time']:.3g} s"
         return f"The learned closure did not help: {blow_up}; {measured}."
+    if (later := _blow_up_later(learned)) is not None:
+        return f"The learned closure did not help: carried on, a run with it blew up at {later:.3g} s; {measured}."
     if learned["decorrelation_time"] > rival["decorrelation_time"]:
         reason = f"that is not clearly longer than '{rival['name']}' ({_time(rival)}): by {difference}"
     else:

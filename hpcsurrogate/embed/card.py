@@ -53,6 +53,7 @@ SCORES = {
     "backscatter_fraction": "share of backscatter",
     "relative_error_viscosity": "error of the viscosity",
 }
+EXACT_FIELD = "Errors are relative to the exact field; 1 is what no closure has."
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def sections(metadata: ArtifactMetadata, sha256: str, name: str) -> list[Section
         _host(metadata),
         _range(metadata),
         _exact(metadata),
-        _a_priori(metadata.certificate.a_priori),
+        _a_priori(metadata),
         _a_posteriori(metadata.certificate.a_posteriori),
         _provenance(metadata, sha256),
         Section("Use", (NATIVE,) if name.endswith(COMPILED) else (), code=usage(metadata, name)),
@@ -222,8 +223,9 @@ def _in_words(residual: float, dtype: str) -> str:
     return "nearly kept" if residual <= NEARLY else "not kept"
 
 
-def _a_priori(scores: dict[str, Any]) -> Section:
-    title = "On filtered fine data (a priori)"
+def _a_priori(metadata: ArtifactMetadata) -> Section:
+    title = "On runs of molecular dynamics" if metadata.is_law else "On filtered fine data (a priori)"
+    scores = metadata.certificate.a_priori
     learned, classical = scores.get("learned"), scores.get("best_classical")
     if not learned:
         return Section(title, ("Not measured.",))
@@ -233,7 +235,8 @@ def _a_priori(scores: dict[str, Any]) -> Section:
         values = [None if line is None else line.get(key) for line in (learned, classical)]
         if values[0] is not None:
             rows.append((what, *("-" if value is None else f"{value:.3g}" for value in values)))
-    return Section(title, ("Errors are relative to the exact field; 1 is what no closure has.",), tuple(rows))
+    unit = "Root mean squares of the relative error." if metadata.is_law else EXACT_FIELD
+    return Section(title, (unit,), tuple(rows))
 
 
 def _a_posteriori(verdict: str | dict[str, Any]) -> Section:

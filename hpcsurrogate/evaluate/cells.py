@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hpcsurrogate.models.cell_stress import gradient_in_cells
+from hpcsurrogate.models.scale_estimation import ScaleEstimationNet
 from hpcsurrogate.models.stress_stencil import StressStencilNet
 from hpcsurrogate.models.tensor_basis import TensorBasisNet
 from hpcsurrogate.physics.closures import StressClosure
@@ -46,7 +47,7 @@ def stress_function(closure: Callable[[Tensor], Tensor], host: AnyHost) -> Calla
         return lambda velocity: cell_stress(host.operators, closure.stress(velocity))
     if isinstance(closure, TensorBasisNet):
         return lambda velocity: _network_stress(closure, velocity)
-    if isinstance(closure, StressStencilNet):
+    if isinstance(closure, StressStencilNet | ScaleEstimationNet):
         return closure.cell_stress
     return None
 

@@ -16,7 +16,7 @@ from hpcsurrogate.export.script import write_artifact
 _OF_THE_RUNS = ("verdict", "helped", "correlation_threshold", "num_starts", "equivalent")
 _OF_A_CONTENDER = (
     "name", "kind", "host", "constant", "decorrelation_time", "decorrelation_times", "decorrelation_interval",
-    "stable", "blow_up_time", "spectrum_log_error", "cost_ratio_time", "fallback_fraction",
+    "stable", "blow_up_time", "endurance", "spectrum_log_error", "cost_ratio_time", "fallback_fraction",
 )  # fmt: skip
 
 

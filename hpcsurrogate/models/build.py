@@ -16,6 +16,7 @@ from hpcsurrogate.core.config import (
     Host,
     Model,
     ResidualModel,
+    ScaleEstimationModel,
     StressStencilModel,
     TensorBasisModel,
 )
@@ -29,6 +30,7 @@ from hpcsurrogate.models.features import PrincipalPatches, ScalarChannels
 from hpcsurrogate.models.fourier_operator import FourierOperator
 from hpcsurrogate.models.quadratic_stencil import QuadraticStencilNet
 from hpcsurrogate.models.residual import ResidualNet
+from hpcsurrogate.models.scale_estimation import ScaleEstimationNet
 from hpcsurrogate.models.stress_stencil import StressStencilNet
 from hpcsurrogate.models.tensor_basis import TensorBasisNet
 
@@ -110,6 +112,8 @@ def build_model(model: Model, host: Host, flow: Flow, scales: Scales | None) -> 
         return TensorBasisNet(tuple(spacing), staggered, model.channels, model.hidden_layers)
     if isinstance(model, StressStencilModel):
         return _stress_stencil(model, host, spacing)
+    if isinstance(model, ScaleEstimationModel):
+        return _scale_estimation(model, host, spacing)
     if isinstance(model, DeconvolutionModel):
         return _deconvolution(model, host, flow, spacing, velocity_scale)
     if isinstance(model, ResidualModel):
@@ -140,6 +144,16 @@ def _stress_stencil(model: StressStencilModel, host: Host, spacing: list[float])
             "take tensor_basis"
         )
     return StressStencilNet(tuple(spacing), host.kind == "finite_volume", model.channels)
+
+
+def _scale_estimation(model: ScaleEstimationModel, host: Host, spacing: list[float]) -> ScaleEstimationNet:
+    """It cuts off products at the grid's own wavenumber, as a spectral host's velocity is."""
+    if host.kind != "spectral" or len(host.grid) == 3:
+        raise ConfigError(
+            "train.model.kind: scale_estimation is for a spectral host of two dimensions; take stress_stencil or "
+            "tensor_basis"
+        )
+    return ScaleEstimationNet((spacing[0], spacing[1]), model.channels, model.hidden_layers, model.kernel_size)
 
 
 def _deconvolution(

@@ -7,6 +7,7 @@ from hpcsurrogate.core.config import (
     Experiment,
     Filter,
     FiniteVolumeHost,
+    ScaleEstimationModel,
     StressStencilModel,
     TensorBasisModel,
     Train,
@@ -34,6 +35,8 @@ def check_consistency(experiment: AnyExperiment) -> None:
     _check_filters(experiment)
     if isinstance(experiment.train.model, CnnModel):
         _check_cnn(experiment, experiment.train.model)
+    if isinstance(experiment.train.model, ScaleEstimationModel):
+        _check_scale_estimation(experiment)
     _check_stress_target(experiment.train)
     _check_augmentation(experiment)
     if isinstance(experiment.simulate, DnsSource):
@@ -138,13 +141,25 @@ def _check_cnn(experiment: Experiment, model: CnnModel) -> None:
         )
 
 
+def _check_scale_estimation(experiment: Experiment) -> None:
+    """What the network cuts off is what the filter cut off."""
+    config = experiment.prepare.filter
+    spacing = [length / points for length, points in zip(experiment.flow.domain, experiment.host.grid, strict=True)]
+    widths = filter_widths(config, spacing)
+    if config.kind != "sharp" or any(abs(a / b - 1) > 1e-9 for a, b in zip(widths, spacing, strict=True)):
+        raise ConfigError(
+            "train.model.kind: scale_estimation is for a sharp cut-off at the grid's own wavenumber; set "
+            "prepare.filter: {kind: sharp}, or take stress_stencil"
+        )
+
+
 def _check_stress_target(train: Train) -> None:
     if train.apriori.target != "sgs_stress" or not train.apriori.epochs:
         return
-    if not isinstance(train.model, TensorBasisModel | StressStencilModel):
+    if not isinstance(train.model, TensorBasisModel | StressStencilModel | ScaleEstimationModel):
         raise ConfigError(
             f"train.apriori.target: sgs_stress, but train.model.kind: {train.model.kind} gives a force and no stress; "
-            "take stress_stencil or tensor_basis, or the target sgs_force"
+            "take stress_stencil, scale_estimation or tensor_basis, or the target sgs_force"
         )
     if train.precision != "float32":
         raise ConfigError(

@@ -17,7 +17,7 @@ from hpcsurrogate.pipeline.stages_fluid import FLUID_STAGES
 def stages_of(experiment: AnyExperiment) -> tuple[Stage, ...]:
     """Return the stages that an experiment walks through, in order."""
     if isinstance(experiment, CellExperiment):
-        return CELL_STAGES
+        return CELL_STAGES if experiment.simulate.run else CELL_STAGES[1:]  # a run that was made before is no stage
     return FLUID_STAGES if isinstance(experiment, FluidExperiment) else STAGES
 
 

@@ -6,11 +6,12 @@ from typing import Any
 from hpcsurrogate.core.config_cells import CellExperiment
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.parallel.world import World
+from hpcsurrogate.pipeline.openfoam import fine_experiment, run_case, what_is_run
 from hpcsurrogate.pipeline.stage import Stage, state_of_files
 
 
 def _what_lies_in_the_cases(experiment: CellExperiment) -> Any:
-    fine, coarse = Path(experiment.simulate.case), Path(experiment.prepare.coarse)
+    fine, coarse = Path(fine_experiment(experiment).simulate.case), Path(experiment.prepare.coarse)
     velocity = experiment.simulate.velocity
     patterns = [f"{folder}*/{velocity}{ending}" for folder in ("", "processor*/") for ending in ("", ".gz")]
     files = [file for pattern in patterns for file in fine.glob(pattern)]
@@ -18,10 +19,15 @@ def _what_lies_in_the_cases(experiment: CellExperiment) -> Any:
     return state_of_files(sorted([*files, *coarse.glob(f"*/{velocity}"), coarse / "system" / "controlDict"]))
 
 
+def _simulate(experiment: CellExperiment, paths: RunPaths, world: World) -> None:
+    if world.rank == 0:
+        run_case(experiment, paths)
+
+
 def _ingest(experiment: CellExperiment, paths: RunPaths, world: World) -> None:
     from hpcsurrogate.data.ingest_openfoam import run_ingest
 
-    run_ingest(experiment, paths.cells, world)
+    run_ingest(fine_experiment(experiment), paths.cells, world)
 
 
 def _fit(experiment: CellExperiment, paths: RunPaths, world: World) -> None:
@@ -32,6 +38,7 @@ def _fit(experiment: CellExperiment, paths: RunPaths, world: World) -> None:
 
 
 CELL_STAGES: tuple[Stage, ...] = (
+    Stage("simulate", "run the fine case", ("simulate",), ("fine_case_record",), _simulate, inputs=what_is_run),
     Stage(
         "ingest",
         "average the fine run onto the coarse mesh",

@@ -1,7 +1,5 @@
 """Runs LAMMPS at every state of a sweep, on the ranks or in parts; what is finished is kept."""
 
-import functools
-import os
 import re
 import resource
 import shlex
@@ -17,15 +15,13 @@ from hpcsurrogate.core.config_fluid import FluidExperiment, LammpsSource
 from hpcsurrogate.core.errors import ConfigError, DataError
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
-from hpcsurrogate.parallel.guard import die_with_parent
 from hpcsurrogate.parallel.world import World
+from hpcsurrogate.pipeline.children import child_settings
 from hpcsurrogate.sources.lammps_runs import RECORD, LammpsRun, planned_runs, script_digest
 
 log = get_logger("simulate")
 
-LOG = "log.lammps"
-# What a launcher tells its ranks; a LAMMPS that is linked with MPI would take itself for one of them.
-LAUNCHER_VARIABLES = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "SLURM_")
+LOG, SCRIPT = "log.lammps", "script.lmp"
 
 
 def run_sweep(experiment: FluidExperiment, paths: RunPaths, world: World, part: tuple[int, int] | None = None) -> None:
@@ -88,18 +84,16 @@ def do_run(run: LammpsRun, sweep: Path, command: Sequence[str], script_path: str
     folder = sweep / run.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    # LAMMPS reads it as it runs: the user may go on writing his own.
+    shutil.copyfile(script_path, folder / SCRIPT)
     arguments = [word for name, value in run.variables.items() for word in ("-var", name, str(value))]
     started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     finished = subprocess.run(
-        [*command, "-in", script_path, "-log", LOG, "-screen", "none", *arguments],
+        [*command, "-in", SCRIPT, "-log", LOG, "-screen", "none", *arguments],
         cwd=folder,
-        env={name: value for name, value in os.environ.items() if not name.startswith(LAUNCHER_VARIABLES)},
-        stdin=subprocess.DEVNULL,
         capture_output=True,
-        text=True,
-        errors="replace",
         check=False,
-        preexec_fn=functools.partial(die_with_parent, os.getpid(), signal.SIGKILL),
+        **child_settings(signal.SIGKILL),
     )
     seconds, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     written = (folder / LOG).read_text(errors="replace") if (folder / LOG).exists() else ""

@@ -17,8 +17,8 @@ COUPLING_KEYS = (
 CONTENDER_KEYS = (
     "name", "role", "kind", "host", "grid", "constant", "decorrelation_time", "decorrelation_interval", "reached_end",
     "effective_grid", "cost_ms_per_step", "cost_ms_per_time_unit", "cost_ratio_step", "spectrum_log_error",
-    "energy_error", "enstrophy_error", "stable", "ladder_of", "rollout_error", "rollout_error_interval", "similarity",
-    "similarity_interval", "dissipation_error", "speed_up_over_classical",
+    "energy_error", "enstrophy_error", "stable", "endurance", "ladder_of", "rollout_error", "rollout_error_interval",
+    "similarity", "similarity_interval", "dissipation_error", "speed_up_over_classical",
 )  # fmt: skip
 SHARED_ARRAYS = ("times", "wavenumber", "spectrum_reference", "vorticity_times", "vorticity_reference")
 CONTENDER_ARRAYS = (

@@ -143,10 +143,21 @@ def _contender_row(results: Results, index: int) -> str:
         number(contender["energy_error"]),
         number(contender["enstrophy_error"]),
         number(contender["dissipation_error"]),
-        "yes" if contender["stable"] else '<span class="bad">blew up</span>',
+        _stability(contender),
     ]
     kind = "learned" if index == results.learned else "best" if index == results.best_classical else ""
     return row(contender["name"], cells, kind)
+
+
+def _stability(contender: dict[str, Any]) -> str:
+    endurance = contender["endurance"]
+    if not contender["stable"]:
+        return '<span class="bad">blew up</span>'
+    if endurance is None:
+        return "yes"
+    if endurance["blow_up_time"] is None:
+        return f"yes, {number(endurance['duration'])} s"
+    return f'<span class="bad">blew up at {number(endurance["blow_up_time"])} s</span>'
 
 
 def row(name: str, cells: Sequence[str], kind: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcsurrogate.core.errors import DataError
-from hpcsurrogate.sources.lammps_text import MOST_ROWS, LammpsText
+from hpcsurrogate.sources.lammps_text import MOST_ROWS, LammpsText, split_words
 
 PREFIXES = ("v_", "c_", "f_")  # of a variable, compute or fix, in the name of a column
 
@@ -62,12 +62,14 @@ class AverageFrame:
 
     Attributes
     ----------
+    place : str              path and line at which the frame begins, for messages
     step : int
-    names : tuple of str    of the columns, as in the file: Row ..., or Chunk Coord1 Ncount ...
+    names : tuple of str     of the columns, as in the file: Row ..., or Chunk Coord1 Ncount ...
     values : ndarray, shape (rows, columns), float64, in the units of the script
     count : float or None    of atoms in all chunks, where the file says it
     """
 
+    place: str
     step: int
     names: tuple[str, ...]
     values: np.ndarray
@@ -95,10 +97,9 @@ def read_averages(path: str | Path) -> Averages:
             text.fail("holds frames of vectors or chunks, expected a row for each step", 2)
         first = text.line_number + 1
         rows = text.rest(len(names))
-    steps = rows[:, 0].astype(np.int64)
-    wrong = (steps != rows[:, 0]) | (np.diff(steps, prepend=-1) <= 0)
-    if wrong.any():
-        text.fail("steps must be whole and rise", first + int(wrong.argmax()))
+    steps = text.whole_column(rows[:, 0], "the step", first)
+    if (wrong := np.diff(steps, prepend=-1) <= 0).any():
+        text.fail("steps must rise", first + int(wrong.argmax()))
     if not len(rows):
         text.fail("no row follows", first)
     return Averages(Path(path), names[1:], steps, rows[:, 1:])
@@ -121,7 +122,7 @@ def average_frames(path: str | Path) -> Iterator[AverageFrame]:
             text.fail("holds a row for each step, expected frames of vectors or chunks", 2)
         last = -1
         while (line := text.line()) is not None:
-            words = line.split()
+            words = split_words(line)
             if len(words) != len(title):
                 text.fail(f"expected {len(title)} numbers: {' '.join(title)}")
             step, rows = text.whole(words[0]), text.whole(words[1])
@@ -132,7 +133,7 @@ def average_frames(path: str | Path) -> Iterator[AverageFrame]:
             values = text.table(rows, len(names))
             if not np.array_equal(values[:, 0], np.arange(1, rows + 1)):
                 text.fail("rows of a frame must be numbered 1, 2, 3, ...", begin + 1)
-            yield AverageFrame(step, names, values, count)
+            yield AverageFrame(f"{text.path}: line {begin}", step, names, values, count)
             last = step
 
 
@@ -140,7 +141,7 @@ def _header(text: LammpsText) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
     """Words of the line that begins a frame, None if a row is one, and names of the columns."""
     comments = []
     while len(comments) < 3 and text.next_is("#"):
-        comments.append(tuple(text.line().lstrip("#").split()))
+        comments.append(tuple(split_words(text.line().lstrip("#"))))
     if len(comments) < 2 or not all(comments[1:]):
         text.fail("expected the comments at the beginning that name the columns", text.line_number + 1)
     return (comments[1], comments[2]) if len(comments) == 3 else (None, comments[1])

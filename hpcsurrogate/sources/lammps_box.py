@@ -5,6 +5,8 @@ from typing import Self
 
 import numpy as np
 
+LONGEST = 1e100  # [length]
+
 
 @dataclass(frozen=True)
 class Box:
@@ -37,7 +39,7 @@ class Box:
 
         Raises
         ------
-        ValueError    if an edge is not longer than zero
+        ValueError    if an edge is not longer than zero, or too long for the volume to be a number
 
         Notes
         -----
@@ -50,8 +52,8 @@ class Box:
         high[0] -= max(0.0, xy, xz, xy + xz)
         low[1] -= min(0.0, yz)
         high[1] -= max(0.0, yz)
-        if not (high > low).all():
-            raise ValueError("the box has no volume")
+        if not ((high > low) & (np.abs([low, high]).max() < LONGEST)).all():
+            raise ValueError("the box has no volume, or no finite one")
         edges = np.diag(high - low)
         edges[1, 0], edges[2, 0], edges[2, 1] = xy, xz, yz
         return cls(low, edges, periodic)

@@ -11,7 +11,7 @@ import numpy as np
 
 from hpcsurrogate.core.errors import DataError
 from hpcsurrogate.sources.lammps_box import Box
-from hpcsurrogate.sources.lammps_text import MOST_ROWS, CutShortError, LammpsText
+from hpcsurrogate.sources.lammps_text import MOST_ROWS, CutShortError, LammpsText, split_words
 
 TEXT_COLUMNS = ("element", "typelabel")
 WHOLE_COLUMNS = ("id", "mol", "type", "proc", "ix", "iy", "iz")
@@ -141,9 +141,9 @@ def _frame(text: LammpsText, line: str, names: Sequence[str] | None, units: str 
     time = None
     while line in ("ITEM: UNITS", "ITEM: TIME"):
         if line == "ITEM: UNITS":
-            units = _next(text).strip()
+            units = _next(text).strip(" ")
         else:
-            time = text.number(_next(text))
+            time = text.number(_next(text).strip(" "))
         line = _next(text)
     step = _whole(text, line, "ITEM: TIMESTEP")
     num_atoms = _whole(text, _next(text), "ITEM: NUMBER OF ATOMS")
@@ -153,7 +153,7 @@ def _frame(text: LammpsText, line: str, names: Sequence[str] | None, units: str 
 
 
 def _box(text: LammpsText) -> Box:
-    words = _next(text).split()
+    words = split_words(_next(text))
     if words[:3] != ["ITEM:", "BOX", "BOUNDS"]:
         text.fail("expected ITEM: BOX BOUNDS")
     words = words[3:]
@@ -173,7 +173,7 @@ def _box(text: LammpsText) -> Box:
 
 
 def _columns(text: LammpsText, num_atoms: int, wanted: Sequence[str] | None) -> dict[str, np.ndarray]:
-    words = _next(text).split()
+    words = split_words(_next(text))
     if words[:2] != ["ITEM:", "ATOMS"] or len(words) < 3:
         text.fail("expected ITEM: ATOMS and the names of columns")
     present = words[2:]
@@ -188,10 +188,7 @@ def _columns(text: LammpsText, num_atoms: int, wanted: Sequence[str] | None) -> 
     values = text.table(num_atoms, len(present), [present.index(name) for name in read])
     columns = {name: values[:, place] for place, name in enumerate(read)}
     for name in set(WHOLE_COLUMNS) & set(columns):
-        whole = columns[name].astype(np.int64)
-        if (wrong := whole != columns[name]).any():
-            text.fail(f"{name} is not whole", first + int(wrong.argmax()))
-        columns[name] = whole
+        columns[name] = text.whole_column(columns[name], name, first)
     if "id" in columns:
         _require_each_once(text, columns["id"], first)
     return {name: columns[name] for name in wanted}
@@ -216,9 +213,9 @@ def _next(text: LammpsText) -> str:
 
 def _whole(text: LammpsText, heading: str, expected: str) -> int:
     """The whole number in the line after a heading."""
-    if heading.rstrip() != expected:
+    if heading.rstrip(" ") != expected:
         text.fail(f"expected {expected}")
-    number = text.whole(_next(text).strip())
+    number = text.whole(_next(text).strip(" "))
     if number > MOST_ROWS and expected.endswith("ATOMS"):
         text.fail(f"{number} atoms cannot be")
     return number

@@ -5,6 +5,7 @@ last line is whole. What is wrong is named with its line, which counts from 1.
 """
 
 import gzip
+import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,16 +15,22 @@ from typing import NoReturn, Self
 import numpy as np
 
 from hpcsurrogate.core.errors import DataError
-from hpcsurrogate.sources.lammps_numbers import parse_numbers
+from hpcsurrogate.sources.lammps_numbers import parse_number, parse_numbers
 
 BLOCK = 4 << 20  # bytes that are read and parsed at once
 MOST_ROWS = 10**9
 WORD = 8  # bytes; about what a number takes
+EXACT = 2**53
 LONGEST_LINE = 1 << 20  # bytes; more is no file of LAMMPS
 
 
 class CutShortError(DataError):
     """A file ends where it should go on, as that of a run that was killed does."""
+
+
+def split_words(line: str) -> list[str]:
+    """Return what stands between blanks and tabs; other white space, which Python would split at, is damage."""
+    return re.findall(r"[^ \t]+", line)
 
 
 class LammpsText:
@@ -119,7 +126,7 @@ class LammpsText:
                 self.cut_short(f"{num_rows} rows too early")
             parts.append(self._parsed(text, found, num_columns, columns))
             num_rows -= found
-        return _stacked(parts, len(columns))
+        return np.concatenate(parts) if parts else np.empty((0, len(columns)))
 
     def rest(self, num_columns: int) -> np.ndarray:
         """Read rows of numbers up to the end of the file.
@@ -134,7 +141,7 @@ class LammpsText:
             if not found:
                 self.cut_short("in the middle of a line")
             parts.append(self._parsed(text, found, num_columns, range(num_columns)))
-        return _stacked(parts, num_columns)
+        return np.concatenate(parts) if parts else np.empty((0, num_columns))
 
     def next_is(self, beginning: str) -> bool:
         """Whether there is another line, and it begins so."""
@@ -149,15 +156,19 @@ class LammpsText:
             self.fail(f"{word[:40]!r} is no whole number")
         return int(word)
 
+    def whole_column(self, values: np.ndarray, name: str, first: int) -> np.ndarray:
+        """Return a column of a table, whose first line is given, as int64; doubles hold whole numbers up to 2^53."""
+        wrong = (np.rint(values) != values) | (np.abs(values) >= EXACT)
+        if wrong.any():
+            self.fail(f"{name} is not whole, or not below 2^53", first + int(wrong.argmax()))
+        return values.astype(np.int64)
+
     def number(self, word: str) -> float:
         """Return the finite number that a word of the line read last is."""
         try:
-            value = float(word)
-        except ValueError:
-            self.fail(f"{word[:40]!r} is no number")
-        if not np.isfinite(value):
-            self.fail(f"{word[:40]} is not finite")
-        return value
+            return parse_number(word.encode())
+        except ValueError as error:
+            self.fail(str(error))
 
     def _parsed(self, text: bytes, num_rows: int, num_columns: int, columns: Sequence[int]) -> np.ndarray:
         try:
@@ -198,11 +209,3 @@ class LammpsText:
             self.fail(f"cannot be read on ({error})", self.line_number + 1)
         self._buffer, self._place = self._buffer[self._place :] + block, 0
         return bool(block)
-
-
-def _stacked(parts: list[np.ndarray], num_columns: int) -> np.ndarray:
-    """Columns one after the other in memory, as they are asked for."""
-    if len(parts) == 1:
-        return parts[0]
-    whole = np.empty((num_columns, sum(map(len, parts))))
-    return np.concatenate([part.T for part in parts], axis=1, out=whole).T if parts else whole.T

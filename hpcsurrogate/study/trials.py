@@ -144,7 +144,8 @@ def _score(experiment: Experiment, tune: Tune, closure_ms: float) -> tuple[str, 
     else:
         coupling = read_json(paths.coupling)
         line = next(line for line in coupling["contenders"] if line["name"] == coupling["learned"])
-        if not line["stable"]:
-            return "failed", f"a run with the closure blew up at {line['blow_up_time']:.3g} s", ()
+        blow_up = line["blow_up_time"] if not line["stable"] else (line["endurance"] or {}).get("blow_up_time")
+        if blow_up is not None:
+            return "failed", f"a run with the closure blew up at {blow_up:.3g} s", ()
         best, cost = line["decorrelation_time"], line["cost_ms_per_time_unit"]
     return "complete", "", (best, cost) if tune.cost else (best,)

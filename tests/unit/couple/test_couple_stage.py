@@ -107,6 +107,22 @@ def test_a_braking_closure_is_found_out(finished):
     assert learned["energy_error"] > 0.9
 
 
+def test_a_closure_that_blows_up_after_the_comparison_has_not_helped(
+    recorded, tmp_path, make_experiment, export_damping
+):
+    """Growth at 1 / s: the comparison of 1 s is finite, which is all that its scores are made of."""
+    paths = beside(recorded, tmp_path)
+    contenders = (CONTENDERS[0], CONTENDERS[-1])
+    experiment = make_experiment(couple={"contenders": contenders, "long_run": 30.0, "lengthen_steps": False})
+    export_damping(paths.model, experiment, -1.0)
+    run_couple(experiment, paths, World())
+    summary = json.loads(paths.coupling.read_text())
+    learned = next(line for line in summary["contenders"] if line["role"] == "learned")
+    assert learned["stable"] and learned["endurance"]["duration"] == pytest.approx(30.0)
+    assert 1.0 < learned["endurance"]["blow_up_time"] < 30.0
+    assert not summary["helped"] and "carried on, a run with it blew up" in summary["verdict"]
+
+
 def test_it_says_how_much_of_the_flow_was_beyond_the_training_of_the_artifact(finished):
     """The artifact of these tests is trained up to 1 m/s and 1 / s, which only the braked flow stays below."""
     summary, _ = finished

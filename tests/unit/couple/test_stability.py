@@ -8,7 +8,7 @@ from hpcsurrogate.couple.contenders import make_entries
 from hpcsurrogate.couple.observation import Observer, Statistics
 from hpcsurrogate.couple.plan import Plan
 from hpcsurrogate.couple.reference import build_references, place_starts, reference_key
-from hpcsurrogate.couple.stability import run_long, run_recorded
+from hpcsurrogate.couple.stability import run_long, run_on, run_recorded
 from hpcsurrogate.physics.exact import laminar_kolmogorov
 from hpcsurrogate.physics.hosts import make_host
 
@@ -71,3 +71,17 @@ def test_a_contender_runs_from_the_record_and_is_held_against_it(recorded, make_
     assert uncertainty == pytest.approx(float(means.std() / means.mean() / 3**0.5))
     # Energy falls all the time: after one interval most of what the record loses is still there.
     assert run.energy_error > 0
+
+
+def test_a_run_is_carried_on_until_it_blows_up(host, settled):
+    """The wave alone does not act on itself: it grows by some 50 powers of e a second; 709 of them are too many."""
+    quiet = 1e-3 * settled
+
+    def drive(velocity):
+        return 30 * velocity
+
+    short = run_on(host, drive, quiet, 1.0, 10, 2)
+    assert short.duration == 2.0 and short.blow_up_time is None
+    found = run_on(host, drive, quiet, 1.0, 10, 60)
+    assert 2.0 < found.blow_up_time < 40.0
+    assert run_on(host, None, settled, 1.0, 10, 60).blow_up_time is None

@@ -6,11 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from hpcsurrogate.couple import time_steps
 from hpcsurrogate.couple.contenders import make_entries
 from hpcsurrogate.couple.plan import Plan
 from hpcsurrogate.couple.reference import build_references, place_starts, reference_key
+from hpcsurrogate.couple.stability import Endurance
 from hpcsurrogate.couple.stage import run_at_either_step
-from hpcsurrogate.couple.time_steps import KEPT, MARGIN, bisect, lengthen_steps
+from hpcsurrogate.couple.time_steps import KEPT, MARGIN, StepTrial, bisect, lengthen_steps, shortened
 from hpcsurrogate.couple.tuning import Trials, search_references
 from hpcsurrogate.data.catalogue import Catalogue
 
@@ -60,6 +62,22 @@ def test_a_step_that_is_unstable_already_stays(recorded, make_experiment):
     before = make_entries(plan.experiment, plan.interval)
     after, tried = lengthen_steps(plan, before)
     assert after == before and [trial.stable for trial in tried["bare"]] == [False]
+
+
+@pytest.mark.parametrize(("shortest_that_lasts", "chosen"), [(1, 3), (5, 5), (20, 8)])
+def test_a_step_at_which_the_run_does_not_last_is_shortened(
+    recorded, make_experiment, monkeypatch, shortest_that_lasts, chosen
+):
+    plan = make_plan(recorded, make_experiment, host={"time_step": 0.0125})
+    (entry,) = make_entries(plan.experiment, plan.interval)
+    trials = [StepTrial(steps, 0.1 / steps, 1.0, True, True) for steps in (8, 4, 2)]
+
+    def carry_on(plan, entry, velocity):
+        return Endurance(5.0, None if entry.steps_per_snapshot >= shortest_that_lasts else 2.0)
+
+    monkeypatch.setattr(time_steps, "carry_on", carry_on)
+    reference = search_references(plan, [entry.host], (1,))[reference_key(entry.host)]
+    assert shortened(plan, entry, reference, trials) == chosen
 
 
 def test_without_it_the_given_steps_are_kept(recorded, make_experiment, monkeypatch):

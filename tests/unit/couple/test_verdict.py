@@ -22,6 +22,7 @@ def line(name, role, time, ratio=1.0, **changes):
         "decorrelation_interval": [time - 0.1, time + 0.1],
         "reached_end": False,
         "stable": True,
+        "endurance": None,
         "blow_up_time": None,
         "fallback_fraction": 0.0 if role == "learned" else None,
         "cost_ms_per_time_unit": 0.5 * ratio,
@@ -58,6 +59,10 @@ def test_helped():
             "that is not clearly longer than 'Leith' (1.2 s): by 0.05 s, -0.1 to 0.2, from the same starts",
         ),
         (line("learned", "learned", 3.0, stable=False, blow_up_time=3.5), "a run with it blew up at 3.5 s"),
+        (
+            line("learned", "learned", 3.0, endurance={"duration": 30.0, "blow_up_time": 27.0}),
+            "carried on, a run with it blew up at 27 s",
+        ),
     ],
 )
 def test_did_not_help(learned, words):

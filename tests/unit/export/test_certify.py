@@ -19,6 +19,7 @@ def contender(name: str, role: str, time: float) -> dict:
         "name": name, "role": role, "kind": "none", "host": {"kind": "finite_volume"}, "grid": [16, 16],
         "constant": None, "decorrelation_time": time, "decorrelation_times": [time, time],
         "decorrelation_interval": [0.5 * time, 2 * time], "stable": True, "blow_up_time": None,
+        "endurance": {"duration": 5 * time, "blow_up_time": None},
         "spectrum_log_error": 0.1, "cost_ratio_time": 2.0,
         "fallback_fraction": 0.25 if role == "learned" else None,
     }  # fmt: skip

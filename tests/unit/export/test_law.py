@@ -7,6 +7,7 @@ from torch import Tensor
 from hpcsurrogate.core.errors import ModelRefusedError, ShapeError
 from hpcsurrogate.embed.artifact import check_golden, load_artifact
 from hpcsurrogate.embed.card import inspect_artifact
+from hpcsurrogate.embed.card_use import usage
 from hpcsurrogate.export.certificate_law import measure_law_residuals
 from hpcsurrogate.export.law import write_law
 from hpcsurrogate.export.law_closure import NewtonianLaw
@@ -41,6 +42,13 @@ def test_the_file_says_what_is_exact(written):
     assert verify_artifact(written[0])["residuals"].keys() == residuals.keys()
     text = inspect_artifact(written[0])
     assert "Newton's law" in text and "density" in text and "m/sigma^3" in text
+
+
+def test_the_lines_of_its_card_run(written, monkeypatch):
+    monkeypatch.chdir(written[0].parent)
+    names = dict(zip(("density", "temperature", "velocity_gradient"), make_cells(3), strict=True))
+    exec(usage(written[1], "law.pt")["python"], names)
+    assert names["stress"].shape == names["error"].shape == (3, 6)
 
 
 def test_residuals_find_a_law_that_keeps_nothing():

@@ -106,6 +106,7 @@ def test_a_good_experiment_passes(experiment):
             ["train.apriori.target=sgs_stress", "train.model={kind: stress_stencil}", "train.precision=bfloat16"],
             "train.precision: bfloat16 cannot be had with train.apriori.target: sgs_stress",
         ),
+        (["train.model={kind: scale_estimation}"], "train.model.kind: scale_estimation is for a sharp cut-off"),
     ],
 )
 def test_sections_that_do_not_fit_together(experiment_file, overrides, expected):

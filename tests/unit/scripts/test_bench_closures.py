@@ -14,7 +14,8 @@ SCRIPTS = Path(__file__).parents[3] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 import closure_figures  # noqa: E402
 
-NAMES = ["deconvolution2d", "eight_snapshots", "forced2d", "calibrated2d", "turbulence3d", "stress2d", "stress3d"]
+NAMES = ["deconvolution2d", "eight_snapshots", "forced2d", "calibrated2d", "turbulence3d", "stress2d", "stress3d",
+         "stress_sharp2d", "stress_sharp2d_unseen"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +62,7 @@ def test_an_aim_without_a_figure_is_missed(bench, value, aims, met):
 
 
 @pytest.mark.parametrize("quick", [True, False])
-@pytest.mark.parametrize(
-    "name", ["deconvolution2d", "eight_snapshots", "forced2d", "calibrated2d", "turbulence3d", "stress2d", "stress3d"]
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_cases_and_their_smoke_tests_are_experiments(bench, name, quick):
     case = bench.CASES[name]
     overrides = (*case.overrides, *(case.quick if quick else ()))

@@ -58,6 +58,53 @@ def test_frames_of_chunks(folder):
         assert np.isclose(count.sum(), frame.count, rtol=1e-5)
 
 
+LOG = """Per MPI rank memory allocation (min/avg/max) = 1 | 1 | 1 Mbytes
+Step Temp Press
+0 1.5 2
+10 1.25 2.5
+Loop time of 0.1 on 1 procs for 10 steps with 32 atoms
+"""
+
+
+def logged(tmp_path, content):
+    (tmp_path / "log.lammps").write_text(content)
+    return list(thermo_runs(tmp_path / "log.lammps"))
+
+
+def test_a_run_that_was_killed_ends_where_another_begins(tmp_path):
+    killed, whole = logged(tmp_path, LOG[: LOG.index("10 1.25")] + LOG)
+    assert not killed.is_finished and killed.values.tolist() == [[0, 1.5, 2]]
+    assert whole.is_finished and len(whole.values) == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("Per MPI", "Per XPI", "line 5: ends a table, but the line on memory"),
+        ("\n10 1.25", "\nl0 1.25", "line 4: l0 is no number"),
+        ("10 1.25", "10 1.2.5", "line 4: 1.2.5 is no number"),
+        ("10 1.25", "10 1_25", "line 4: 1_25 is no number"),
+        ("10 1.25", "10\x0b1.25", "line 4: has 2 columns, expected 3"),
+        ("10 1.25", "-- 1.25", "line 4: -- is no number"),
+    ],
+)
+def test_a_damaged_log_is_refused(tmp_path, old, new, message):
+    with pytest.raises(DataError, match=rf"log\.lammps: {message}"):
+        logged(tmp_path, LOG.replace(old, new))
+
+
+def test_a_line_of_many_equals_signs_takes_no_time(tmp_path):
+    """There are 9 to the power of 40 ways to split it into names and numbers, none of which is right."""
+    begin = "Per MPI rank memory allocation\n---------------- Step 0 ----- CPU = 0.0 (sec) ----------------\n"
+    with pytest.raises(DataError, match=r"log\.lammps: line 3: expected entries"):
+        logged(tmp_path, begin + "=".join(["9" * 9] * 40) + " =\n")
+
+
+def test_what_fixes_print_between_rows_is_counted(tmp_path):
+    (run,) = logged(tmp_path, LOG.replace("10 1.25", "Angle of the box 90\n10 1.25"))
+    assert run.passed_over == 1 and len(run.values) == 2
+
+
 HEADER = "# Time-averaged data for fix a\n# TimeStep v_a v_b\n"
 CHUNKS = "# Chunk-averaged data\n# Timestep Number-of-chunks Total-count\n# Chunk Coord1 vx\n"
 
@@ -71,8 +118,9 @@ CHUNKS = "# Chunk-averaged data\n# Timestep Number-of-chunks Total-count\n# Chun
         (HEADER + "1 2 3\n2 3\n", "line 4: has 2 columns, expected 3"),
         (HEADER + "1 2 3\n2 3 4", "line 4: the file ends in the middle of a line"),
         (HEADER + "1 2 3\n2 3 nan\n", "line 4: holds a number that is not finite"),
-        (HEADER + "1 2 3\n1 3 4\n", "line 4: steps must be whole and rise"),
-        (HEADER + "1.5 2 3\n", "line 3: steps must be whole and rise"),
+        (HEADER + "1 2 3\n1 3 4\n", "line 4: steps must rise"),
+        (HEADER + "1.5 2 3\n", "line 3: the step is not whole"),
+        (HEADER + "9007199254740993 2 3\n", "line 3: the step is not whole, or not below 2"),
         (HEADER + "1 2 3\n# again\n", "line 4: has 2 columns"),
         (CHUNKS + "1 2 3\n", "line 2: holds frames"),
     ],

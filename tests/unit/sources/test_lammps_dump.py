@@ -77,7 +77,7 @@ def test_memory_is_that_of_a_frame(folder, tmp_path):
     frame = (folder / "plain.dump").read_bytes().split(b"ITEM: UNITS")[1]
     body = frame[frame.index(b"ITEM: NUMBER") :].split(b"ITEM: TIME")[0]
     peaks = []
-    for number in (1000, 4000):  # 9 and 34 MB
+    for number in (600, 1800):  # 5 and 15 MB
         with open(tmp_path / "long.dump", "wb") as file:
             for step in range(number):
                 file.write(b"ITEM: TIMESTEP\n%d\n" % step + body)
@@ -124,6 +124,8 @@ def read(tmp_path, content, **options):
         ("ITEM: ATOMS", "ITEM: ENTRIES", "line 21: expected ITEM: ATOMS"),
         ("1 1 0.1", "1 1.5 0.1", "line 23: type is not whole"),
         ("1 1 0.1", "2 1 0.1", "line 23: id 2 comes twice"),
+        ("1 1 0.1", "9007199254740993 1 0.1", "line 23: id is not whole, or not below 2"),
+        ("ff\n0 1\n", "ff\n-1e308 1e308\n", "line 18: the box has no volume"),
         ("2 1 0.1", "0 1 0.1", "line 22: id 0 is not above zero"),
         ("3 1 0.1 0.2 0.5", "3 1 0.1 0.2", "line 24: has 4 columns, expected 5"),
         ("3 1 0.1 0.2 0.5", "3 1 0.1 O.2 0.5", "line 24: O.2 is no number"),

@@ -152,8 +152,11 @@ def test_a_request_to_stop_reaches_the_training_and_leaves_the_trial_open(tiny, 
     assert read_outcome(claim.directory) is None
 
 
-LINE = {"name": "net", "stable": True, "decorrelation_time": 1.7, "cost_ms_per_time_unit": 30.0, "blow_up_time": None}
-BARE = LINE | {"name": "bare", "decorrelation_time": 9.9}
+LINE = {
+    "name": "net", "stable": True, "decorrelation_time": 1.7, "cost_ms_per_time_unit": 30.0, "blow_up_time": None,
+    "endurance": {"duration": 9.0, "blow_up_time": None},
+}  # fmt: skip
+BARE = LINE | {"name": "bare", "decorrelation_time": 9.9, "endurance": None}
 
 
 def test_a_posteriori_the_learned_line_of_the_comparison_counts(tiny, child, claim, tmp_path):
@@ -163,8 +166,11 @@ def test_a_posteriori_the_learned_line_of_the_comparison_counts(tiny, child, cla
     assert (claim.directory / "output.log").read_text() == "until couple\n"
 
 
-def test_a_closure_that_blows_up_in_the_solver_fails(tiny, child, claim, tmp_path):
-    blown_up = LINE | {"stable": False, "blow_up_time": 0.61}
+@pytest.mark.parametrize(
+    "changes", [{"stable": False, "blow_up_time": 0.61}, {"endurance": {"duration": 9.0, "blow_up_time": 0.61}}]
+)
+def test_a_closure_that_blows_up_in_the_solver_fails(tiny, child, claim, tmp_path, changes):
+    blown_up = LINE | changes
     child.does(coupling={"learned": "net", "contenders": [BARE, blown_up]})
     outcome = outcome_of(claim, tmp_path, "tune.objective=aposteriori")
     assert (outcome.state, outcome.reason) == ("failed", "a run with the closure blew up at 0.61 s")

@@ -51,6 +51,20 @@ def test_the_network_ends_below_the_gradient_model_that_it_starts_from_and_is_ex
     assert load_artifact(paths.model).metadata.outputs[0].field == "sgs_force"
 
 
+def test_an_artifact_is_scored_as_it_is_where_nothing_is_trained(make_run):
+    """On the data that it was trained for, here, so that the score must be the same."""
+    experiment, paths = make_run(**LEARNING | {"apriori": LEARNING["apriori"] | {"epochs": 2}})
+    run_train(experiment, paths, World())
+    run_evaluate(experiment, paths, World())
+    run_export(experiment, paths)
+    nothing = LEARNING["apriori"] | {"epochs": 0}
+    other, theirs = make_run("other", **LEARNING | {"apriori": nothing, "initialise_from": {"path": str(paths.model)}})
+    run_train(other, theirs, World())
+    run_evaluate(other, theirs, World())
+    scores = [json.loads(each.evaluation.read_text())["closures"][0] for each in (paths, theirs)]
+    assert scores[0]["name"] == "learned" and scores[0] == scores[1]
+
+
 def test_cells_that_are_not_square_are_refused(make_run):
     experiment, _ = make_run(**LEARNING)
     host = experiment.host.model_copy(update={"grid": (16, 32)})

@@ -1,0 +1,134 @@
+"""The fine run of an OpenFOAM case: commands in a copy of the case, with progress and their own logs."""
+
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from hpcsurrogate.core.atomic import write_json_atomic
+from hpcsurrogate.core.config_cells import CellExperiment
+from hpcsurrogate.core.errors import ConfigError, DataError
+from hpcsurrogate.core.log import get_logger
+from hpcsurrogate.core.paths import RunPaths
+from hpcsurrogate.pipeline.children import child_settings
+from hpcsurrogate.pipeline.stage import state_of_files
+
+log = get_logger("simulate")
+
+PARTS = ("constant", "system")  # of a case, beside the folder of its first time
+TOLD = 10  # times in a run that its progress is said
+FATAL = "FOAM FATAL"
+
+
+def fine_experiment(experiment: CellExperiment) -> CellExperiment:
+    """Return the experiment with the case that holds the fine run: the user's, or the copy that was run."""
+    if not experiment.simulate.run:
+        return experiment
+    copy = str(RunPaths(experiment.run_dir).fine_case)
+    return experiment.model_copy(update={"simulate": experiment.simulate.model_copy(update={"case": copy})})
+
+
+def case_files(case: Path) -> list[Path]:
+    """Return the files that make up a case before it is run, sorted.
+
+    Raises
+    ------
+    ConfigError    if it has no system, constant or first time
+    """
+    folders = [case / part for part in PARTS] + [case / _first_time(case)]
+    return sorted(file for folder in folders for file in folder.rglob("*") if file.is_file())
+
+
+def what_is_run(experiment: CellExperiment) -> Any:
+    """The state of what decides a fine run, for its record."""
+    return state_of_files(case_files(Path(experiment.simulate.case)))
+
+
+def run_case(experiment: CellExperiment, paths: RunPaths) -> None:
+    """Copy the case to paths.fine_case, do the commands there one after the other, and write paths.fine_case_record.
+
+    What an earlier attempt left is removed first: a run of OpenFOAM that was cut off need not be whole.
+
+    Raises
+    ------
+    ConfigError    if a command is no program here, or the path holds a space, which OpenFOAM does not bear
+    DataError      if a command ends with an error, naming OpenFOAM's own
+    """
+    source, case = Path(experiment.simulate.case), paths.fine_case
+    if " " in str(case.resolve()):
+        raise ConfigError(
+            f"run_dir: {case.resolve()} holds a space, which OpenFOAM does not bear; choose another folder"
+        )
+    commands = [_words(command) for command in experiment.simulate.run]
+    files = case_files(source)
+    shutil.rmtree(case, ignore_errors=True)
+    for file in files:
+        target = case / file.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+    done = []
+    for number, words in enumerate(commands, 1):
+        started = time.monotonic()
+        _run(words, case, case / f"log.{number}")
+        done.append({"command": shlex.join(words), "seconds": round(time.monotonic() - started, 3)})
+        log.info("%s: done in %.1f s", done[-1]["command"], done[-1]["seconds"])
+    write_json_atomic(paths.fine_case_record, {"case": str(source), "commands": done})
+
+
+def _words(command: str) -> list[str]:
+    words = shlex.split(command)
+    if not words or shutil.which(words[0]) is None:
+        raise ConfigError(f"simulate.run: {command or 'an empty command'}: is no program here; install it or name it")
+    return words
+
+
+def _run(words: list[str], case: Path, log_file: Path) -> None:
+    """Do one command; its output goes to the log file, the times it reaches are said."""
+    end = _end_time(case)
+    told = 0
+    with (
+        log_file.open("w") as file,
+        subprocess.Popen(
+            words, cwd=case, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **child_settings(signal.SIGTERM)
+        ) as process,
+    ):
+        for line in process.stdout:
+            file.write(line)
+            reached = re.match(r"Time = ([\d.e+-]+)s?$", line)
+            if reached and end and float(reached[1]) >= (told + 1) / TOLD * end:
+                told = int(float(reached[1]) / end * TOLD)
+                log.info("t = %s of %g s", reached[1], end)
+    if process.returncode:
+        reason = _reason(log_file.read_text(errors="replace")) or "it gave no reason"
+        raise DataError(
+            f"{log_file}: `{shlex.join(words)}` ended with code {process.returncode}: {reason}; correct the case"
+        )
+
+
+def _reason(text: str) -> str:
+    """What stands behind OpenFOAM's FATAL line, or else the last line, in one."""
+    _, found, rest = text.partition(FATAL)
+    lines = [re.sub(r"^\[\d+\]\s*", "", line).strip() for line in (rest if found else text).splitlines()]
+    lines = [line for line in lines if line]
+    return " ".join(lines[1:3]) if found else lines[-1] if lines else ""
+
+
+def _first_time(case: Path) -> str:
+    times = [folder.name for folder in case.glob("*") if re.fullmatch(r"\d+(\.\d+)?", folder.name) and folder.is_dir()]
+    if not times or any(not (case / part).is_dir() for part in PARTS):
+        raise ConfigError(
+            f"{case}: needs the folders system, constant and that of a first time, such as 0; correct simulate.case"
+        )
+    return min(times, key=float)
+
+
+def _end_time(case: Path) -> float | None:
+    found = re.search(r"^\s*endTime\s+([^\s;]+);", (case / "system" / "controlDict").read_text(errors="replace"), re.M)
+    try:
+        return float(found[1]) if found else None
+    except ValueError:
+        return None  # an expression or a macro: no progress is said
