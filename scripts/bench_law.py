@@ -162,13 +162,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Proposed runs beside others, and laws that start from other fluids.")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--quick", action="store_true", help="one seed, short trainings")
+    parser.add_argument("--seeds", type=int, help="starts of which the median counts (1 with --quick, otherwise 3)")
     parser.add_argument("--start", type=int, default=8, help="runs before the first round")
     parser.add_argument("--runs", type=int, default=4, help="runs of a round")
     parser.add_argument("--few", type=int, default=6, help="runs of the other fluids")
     options = parser.parse_args(arguments)
-    options.seeds, options.rounds, options.members, options.epochs = (
-        (1, 2, 5, 400) if options.quick else (5, 3, 10, 1000)
-    )
+    options.seeds = options.seeds or (1 if options.quick else 3)
+    options.rounds, options.members, options.epochs = (2, 5, 400) if options.quick else (3, 10, 500)
     return options
 
 

@@ -166,4 +166,4 @@ def test_what_cannot_be_run_is_one_line(make, tmp_path):
 def test_every_section_that_changes_a_result_belongs_to_one_stage():
     named = [section for stage in FLUID_STAGES for section in stage.sections]
     assert len(named) == len(set(named))
-    assert set(FluidExperiment.model_fields) - set(named) == {"name", "run_dir", "ranks", "threads_per_rank"}
+    assert set(FluidExperiment.model_fields) - set(named) == {"run_dir", "ranks", "threads_per_rank"}
