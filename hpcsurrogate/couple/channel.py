@@ -266,19 +266,20 @@ def _judged(laws: dict[str, dict], noise: float) -> dict:
     gain = laws[best]["error"] - laws["learned"]["error"]
     names = {"learned": "the learned law", "carreau": "Carreau's", "newtonian": "Newton's"}
     errors = ", ".join(
-        f"{names.get(name, name)} by {100 * law['error']:.1f} % (largest {100 * law['largest_error']:.1f} %)"
+        f"{100 * law['error']:.1f} % (largest {100 * law['largest_error']:.1f} %) by {names.get(name, name)}"
         for name, law in laws.items()
     )
+    rival = f"{names.get(best, best)}, the best classical one"
     outcome = (
-        f"it is better than {names.get(best, best)}, the best classical one"
+        f"The learned law is better than {rival}."
         if gain > noise
-        else f"it loses to {names.get(best, best)}"
+        else f"The learned law loses to {rival}."
         if gain < -noise
-        else f"it and {names.get(best, best)}, the best classical one, cannot be told apart"
+        else f"The learned law and {rival}, cannot be told apart."
     )
     verdict = (
-        f"In a channel that training never saw, {errors} of the centre-line velocity are off the molecular dynamics, "
-        f"whose own noise is {100 * noise:.1f} %: {outcome}."
+        f"In a channel that training never saw the velocity is off that of molecular dynamics by: {errors}; in units of "
+        f"the centre-line velocity, of which the runs' own noise is {100 * noise:.1f} %. {outcome}"
     )
     return {"verdict": verdict, "helped": gain > noise, "best_classical": best}
 

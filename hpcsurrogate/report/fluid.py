@@ -91,9 +91,9 @@ def viscosity_figure(paths: RunPaths, classical: dict[str, LogPolynomial]) -> Fi
     top.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), title="density, temperature")
     if held_out.any():
         _draw_errors(bottom, artifact, runs.at(held_out & (runs.rate > 0)))
-    bottom.set(xscale="log", xlabel="rate of shear", ylabel="error of the viscosity [%]")
+    bottom.set(xlabel="held-out runs, by rate of shear", ylabel="error of the viscosity [%]")
+    plain_log_ticks(top.xaxis)
     for axes, letter in zip((top, bottom), "ab", strict=True):
-        plain_log_ticks(axes.xaxis)
         label_panel(axes, letter)
     return drawn
 
@@ -133,11 +133,14 @@ def _draw_errors(axes: Axes, artifact: Artifact, runs: LawSamples) -> None:
     noise = (runs.shear_error / runs.rate).numpy() / measured
     error = _shear(artifact, runs.density, runs.temperature, runs.rate)[0] / measured - 1
     order = np.argsort(runs.rate.numpy(), kind="stable")
+    rates, place = runs.rate.numpy()[order], np.arange(1, len(order) + 1)
     axes.axhline(0.0, **REFERENCE_LINE)
     axes.errorbar(
-        runs.rate.numpy()[order], 100 * error[order], 200 * noise[order], fmt="o", color=LEARNED_COLOR,
+        place, 100 * error[order], 200 * noise[order], fmt="o", color=LEARNED_COLOR,
         ecolor="#bbbbbb", elinewidth=3, markersize=4, zorder=5,
     )  # fmt: skip
+    shown = np.flatnonzero(np.diff(rates, prepend=0.0) > 1e-6 * rates)  # the first of each rate
+    axes.set_xticks(place[shown], [f"{rate:g}" for rate in rates[shown]], rotation=60)
 
 
 def channel_figure(coupling: dict) -> Figure:
