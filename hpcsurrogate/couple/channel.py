@@ -278,8 +278,8 @@ def _judged(laws: dict[str, dict], noise: float) -> dict:
         else f"The learned law and {rival}, cannot be told apart."
     )
     verdict = (
-        f"In a channel that training never saw the velocity is off that of molecular dynamics by: {errors}; in units of "
-        f"the centre-line velocity, of which the runs' own noise is {100 * noise:.1f} %. {outcome}"
+        f"In a channel that training never saw the velocity is off that of molecular dynamics by: {errors}; in units "
+        f"of the centre-line velocity, of which the runs' own noise is {100 * noise:.1f} %. {outcome}"
     )
     return {"verdict": verdict, "helped": gain > noise, "best_classical": best}
 
