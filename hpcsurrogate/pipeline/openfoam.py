@@ -88,13 +88,12 @@ def _words(command: str) -> list[str]:
 
 def _run(words: list[str], case: Path, log_file: Path) -> None:
     """Do one command; its output goes to the log file, the times it reaches are said."""
-    end = _end_time(case)
-    told = 0
+    end, told = _end_time(case), 0
+    settings = child_settings(signal.SIGTERM)
+    settings["env"]["PWD"] = str(case.resolve())  # OpenFOAM believes it, and would not bear a space in the user's own
     with (
         log_file.open("w") as file,
-        subprocess.Popen(
-            words, cwd=case, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **child_settings(signal.SIGTERM)
-        ) as process,
+        subprocess.Popen(words, cwd=case, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **settings) as process,
     ):
         for line in process.stdout:
             file.write(line)

@@ -38,6 +38,7 @@ def cases(tmp_path, monkeypatch):
     for name in ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"):
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("WM_PROJECT_DIR", "/usr/share/openfoam")  # of OpenFOAM's bashrc
+    monkeypatch.setenv("PWD", "/where the user/types")
     channel(tmp_path / "fine", 2, cells=(8, 6, 8))
     channel(tmp_path / "coarse", 2, cells=(4, 3, 4))
     return tmp_path
