@@ -13,93 +13,20 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsurrogate.core.errors import DataError
+from hpcsurrogate.couple.channel_profile import NUM_BLOCKS, Profile, find_walls
 from hpcsurrogate.embed.artifact import Artifact
 from hpcsurrogate.evaluate.law import Viscosity
 from hpcsurrogate.models.viscous_law import contraction, strain_rate
 from hpcsurrogate.physics.channel import Channel, StressLaw
-from hpcsurrogate.sources.lammps_chunks import read_chunk_averages
 
-COLUMNS = ("Coord1", "Ncount", "density/number", "vx", "heat")  # heat: temperature of the motion along z
-NUM_BLOCKS = 8  # of a run, of which standard errors are taken
 CENTRE = 0.2  # share of what is compared, the middle, over which the centre-line velocity is a mean
 CONFIDENT = 1.96  # standard deviations
 TIMINGS = 3
-
-
-@dataclass(frozen=True)
-class Profile:
-    """What `fix ave/chunk` left of a channel, averaged over equal blocks of the run.
-
-    Attributes
-    ----------
-    y : ndarray, shape (n,)                 centres of the slices that hold fluid
-    density, velocity, temperature : ndarray, shape (blocks, n)
-    """
-
-    y: np.ndarray
-    density: np.ndarray
-    velocity: np.ndarray
-    temperature: np.ndarray
-
-    def inner(self, wall_layer: float) -> np.ndarray:
-        """Which slices are at least so far from the outermost fluid, shape (n,), bool."""
-        half = 0.5 * (self.y[1] - self.y[0])
-        return (self.y - self.y[0] + half >= wall_layer) & (self.y[-1] - self.y + half >= wall_layer)
-
-
-def read_profile(path: Path) -> Profile:
-    """Read the profile of a channel run.
-
-    Raises
-    ------
-    DataError    if the file is missing or damaged, lacks a column, or holds too few frames or slices
-    """
-    chunks = read_chunk_averages(path)
-    if len(chunks.steps) < NUM_BLOCKS:
-        raise DataError(
-            f"{path}: {len(chunks.steps)} frames are too few for {NUM_BLOCKS} blocks; give the run more steps"
-        )
-    y, count, density, velocity, temperature = (chunks.column(name) for name in COLUMNS)
-    # A slice that a stray atom touches now and then is no fluid.
-    fluid = count.mean(0) > 0.1 * count.mean(0).max()
-    if fluid.sum() < NUM_BLOCKS or not np.array_equal(np.flatnonzero(np.diff(np.flatnonzero(fluid)) != 1), []):
-        raise DataError(f"{path}: the fluid does not fill a row of slices; see configs/lammps/channel.lmp")
-    length = len(chunks.steps) // NUM_BLOCKS
-
-    def blocks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        shape = (NUM_BLOCKS, length, -1)
-        values, weights = (part[-NUM_BLOCKS * length :, fluid].reshape(shape) for part in (values, weights))
-        return (values * weights).sum(1) / weights.sum(1)
-
-    return Profile(
-        y[0, fluid], blocks(density, np.ones_like(count)), blocks(velocity, count), blocks(temperature, count)
-    )
-
-
-def find_walls(couette: Profile, speed: float, wall_layer: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the velocity of the middle reaches -speed and +speed, and the standard error of both, (2,) each.
-
-    Raises
-    ------
-    DataError    if the fluid does not follow the walls
-    """
-    inner = couette.inner(wall_layer)
-    blocks = couette.velocity[:, inner]
-    found = []
-    # Of the mean, and for its error of all but each block (jackknife): one block is too noisy to divide by.
-    for velocity in (blocks.mean(0), *((blocks.sum(0) - blocks) / (NUM_BLOCKS - 1))):
-        slope, offset = np.polyfit(couette.y[inner], velocity, 1)
-        found.append(((-speed - offset) / slope, (speed - offset) / slope) if slope > 0 else (np.nan, np.nan))
-    if not np.isfinite(found).all():
-        raise DataError("the fluid of the Couette run does not follow its walls; give it more steps or faster walls")
-    return np.array(found[0]), np.sqrt((NUM_BLOCKS - 1) * np.var(found[1:], axis=0))
 
 
 def viscous(viscosity: Viscosity) -> StressLaw:

@@ -5,7 +5,8 @@ from hpcsurrogate.core.config_fluid import ChannelCase, FluidExperiment
 from hpcsurrogate.core.errors import DataError
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
-from hpcsurrogate.couple.channel import Comparison, compare, read_profile
+from hpcsurrogate.couple.channel import Comparison, compare
+from hpcsurrogate.couple.channel_profile import read_profile
 from hpcsurrogate.embed.artifact import load_artifact
 from hpcsurrogate.evaluate.law import CLASSICAL, read_classical
 from hpcsurrogate.parallel.world import World

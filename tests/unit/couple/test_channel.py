@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from hpcsurrogate.core.errors import DataError
-from hpcsurrogate.couple.channel import NUM_BLOCKS, Comparison, compare, find_walls, read_profile, viscous
+from hpcsurrogate.couple.channel import Comparison, compare, viscous
+from hpcsurrogate.couple.channel_profile import NUM_BLOCKS, find_walls, read_profile
 from hpcsurrogate.embed.artifact import load_artifact
 from hpcsurrogate.evaluate.law import LogPolynomial
 from hpcsurrogate.export.law import write_law
