@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsurrogate.core.errors import DivergedError
 from hpcsurrogate.couple.channel_profile import NUM_BLOCKS, Profile, find_walls
 from hpcsurrogate.embed.artifact import Artifact
 from hpcsurrogate.evaluate.law import Viscosity
@@ -125,6 +126,13 @@ class Comparison:
             "centre_error": float(difference[centre].mean()),
         }
 
+    def scored(self, law: StressLaw) -> dict:
+        """Return the scores of a law; only `failed`, the reason, of one that no steady flow balances the force with."""
+        try:
+            return self.score(self.solve(law))
+        except DivergedError as error:
+            return {"failed": str(error)}
+
     def seconds(self, law: StressLaw) -> float:
         """Wall-clock time of a solution, the median of some [s]."""
         return statistics.median(_timed(lambda: self.channel.steady(law, self.force)) for _ in range(TIMINGS))
@@ -149,13 +157,17 @@ def compare(comparison: Comparison, artifact: Artifact, classical: dict[str, Vis
     Returns
     -------
     dict    content of couple.json
+
+    Raises
+    ------
+    DivergedError    if the learned law does not carry the force; a classical one that does not cannot be the rival
     """
     learned = LearnedLaw(artifact)
     laws = {"learned": comparison.score(comparison.solve(learned))}
     laws["learned"]["faces_outside"] = learned.outside()
     laws["learned"]["centre_interval"] = interval = _interval(comparison, artifact)
     for name, viscosity in classical.items():
-        laws[name] = comparison.score(comparison.solve(viscous(viscosity)))
+        laws[name] = comparison.scored(viscous(viscosity))
     channel, measured = comparison.channel, float(comparison.velocity[centre_of(len(comparison.y))].mean())
     seconds = comparison.seconds(LearnedLaw(artifact))
     return _judged(laws, comparison.noise) | {
@@ -189,13 +201,17 @@ def _interval(comparison: Comparison, artifact: Artifact) -> list[float]:
 
 def _judged(laws: dict[str, dict], noise: float) -> dict:
     """Whether the learned law is closer to the run than the best classical one by more than the runs' own noise."""
-    best = min((name for name in laws if name != "learned"), key=lambda name: laws[name]["error"])
-    gain = laws[best]["error"] - laws["learned"]["error"]
     names = {"learned": "the learned law", "carreau": "Carreau's", "newtonian": "Newton's"}
     errors = ", ".join(
-        f"{100 * law['error']:.1f} % (largest {100 * law['largest_error']:.1f} %) by {names.get(name, name)}"
+        f"no steady flow by {names.get(name, name)}"
+        if "failed" in law
+        else f"{100 * law['error']:.1f} % (largest {100 * law['largest_error']:.1f} %) by {names.get(name, name)}"
         for name, law in laws.items()
     )
+    # Newton's law carries any force, so that there is a rival.
+    rivals = [name for name, law in laws.items() if name != "learned" and "failed" not in law]
+    best = min(rivals, key=lambda name: laws[name]["error"])
+    gain = laws[best]["error"] - laws["learned"]["error"]
     rival = f"{names.get(best, best)}, the best classical one"
     outcome = (
         f"The learned law is better than {rival}."

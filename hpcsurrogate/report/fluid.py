@@ -152,6 +152,8 @@ def channel_figure(coupling: dict) -> Figure:
     top.errorbar(y, velocity, error, fmt="o", color="black", markersize=3.5, linewidth=0.9, label="molecular dynamics")
     bottom.fill_between(y, -200 * error / run["centre"], 200 * error / run["centre"], color="#dddddd", linewidth=0)
     for name, law in coupling["laws"].items():
+        if "failed" in law:
+            continue
         style = {"color": COLORS[name], "linestyle": "-" if name == "learned" else "--"}
         top.plot(y, law["velocity"], **style, label=NAMES[name])
         bottom.plot(y, 100 * (np.array(law["velocity"]) - velocity) / run["centre"], **style)
@@ -182,6 +184,9 @@ def channel_table(coupling: dict) -> str:
     """Return what each law says of the channel, and what that costs."""
     rows = []
     for name, law in coupling["laws"].items():
+        if "failed" in law:
+            rows.append(row(NAMES[name], ["no steady flow", "", ""], name))
+            continue
         centre = number(law["centre"], 4)
         if "centre_interval" in law:
             centre += f" ({number(law['centre_interval'][0], 4)} to {number(law['centre_interval'][1], 4)})"

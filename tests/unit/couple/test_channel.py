@@ -98,6 +98,16 @@ def test_a_classical_law_that_made_the_run_beats_the_learned_one_and_the_verdict
     assert outcome["laws"]["newtonian"]["centre_error"] == pytest.approx(expected, rel=1e-3)
 
 
+def test_a_classical_law_that_carries_no_steady_flow_is_said_and_left_out(tmp_path, artifact):
+    """Its stress falls as the rate rises: viscosity goes as the rate to the power of -2."""
+    comparison = compared(tmp_path, artifact)
+    constants = torch.tensor([0.0, 0, 0, 0, 0, 0, -2.0, 0, 0, 0]).double()
+    falling = LogPolynomial(1.0, 1.0, constants, knee=0.01)
+    outcome = compare(comparison, artifact, {"carreau": falling, "newtonian": constant_viscosity(9.0)}, 1.0)
+    assert "off balance" in outcome["laws"]["carreau"]["failed"] and outcome["best_classical"] == "newtonian"
+    assert "no steady flow by Carreau's" in outcome["verdict"] and outcome["helped"]
+
+
 def test_what_lies_within_the_noise_is_no_win(tmp_path, artifact):
     comparison = compared(tmp_path, artifact, noise=0.3)
     slow = float(comparison.channel.steady(artifact, comparison.force).max())
