@@ -5,7 +5,10 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from hpcsurrogate.core.config import Fallback, TensorBasisModel
-from hpcsurrogate.core.section import PositiveFloat, PositiveInt, Section
+from hpcsurrogate.core.section import NonNegativeFloat, PositiveFloat, PositiveInt, Section
+
+LEARNED = "learned"  # the name of the one among the models
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
 class OpenFoamSource(Section):
@@ -34,6 +37,9 @@ class CoarseMesh(Section):
     coarse: str = Field(
         description="folder of the coarse case, relative to this file, with its mesh and boundary conditions"
     )
+    run: tuple[str, ...] = Field(
+        (), description="commands that make its mesh, one after the other, in a copy of the case; none: it was made"
+    )
     validation: Annotated[float, Field(gt=0, lt=1)] = Field(0.25, description="share of the times, the last ones")
 
 
@@ -53,6 +59,31 @@ class CellExport(Section):
     fallback: Fallback = Fallback()
 
 
+class CoarseRuns(Section):
+    """The same coarse case run with each model, from the same start."""
+
+    run: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        ("pimpleFoam",), description="commands that make a run, one after the other, in a copy of the coarse case"
+    )
+    models: Annotated[tuple[ModelName, ...], Field(min_length=2)] = Field(
+        description="NAME of files constant/turbulenceProperties.NAME of the coarse case; `learned` is one of them"
+    )
+    library: str = Field(
+        "build/openfoam/libhpcsurrogateOpenFOAM.so",
+        description="what `make openfoam` built, relative to this file",
+    )
+    discard: NonNegativeFloat = Field(description="time at the beginning of each run that is not scored [s]")
+    average_over: tuple[Literal["x", "y", "z"], ...] = Field(
+        (), description="directions along which the mean flow does not change"
+    )
+
+    @model_validator(mode="after")
+    def _one_is_learned(self):
+        if self.models.count(LEARNED) != 1 or len(set(self.models)) < len(self.models):
+            raise ValueError("models are names, each once, and `learned` is one of them")
+        return self
+
+
 class CellExperiment(Section):
     """The whole file."""
 
@@ -65,3 +96,4 @@ class CellExperiment(Section):
     prepare: CoarseMesh
     train: CellTraining
     export: CellExport = CellExport()
+    couple: CoarseRuns | None = Field(None, description="the verdict: coarse runs; none: the closure is not judged")

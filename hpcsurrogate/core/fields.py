@@ -58,6 +58,15 @@ _ALL = (
     PhysicalField(
         "velocity_gradient", "G", 2, "1/s", "G_ij = du_i/dx_j: row i is the gradient of component i", symmetric=False
     ),
+    PhysicalField(
+        "scaled_velocity_gradient",
+        "G L / Delta",
+        2,
+        "1/s",
+        "velocity differences across a cell along its axes, over Delta: the velocity gradient on cubic cells. L is the"
+        " symmetric root of twelve times the second moment of the cell, of a box the diagonal matrix of its sides",
+        symmetric=False,
+    ),
     PhysicalField("filter_width", "Delta", 0, "m", "width of the filter that separates coarse from fine"),
     PhysicalField("density", "rho", 0, "kg/m^3", "mass density"),
     PhysicalField("temperature", "T", 0, "K", "temperature"),

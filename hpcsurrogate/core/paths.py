@@ -101,6 +101,16 @@ class RunPaths:
         return self.fine_case / "run.json"
 
     @property
+    def coarse_case(self) -> Path:
+        """Copy of the coarse OpenFOAM case in which its mesh is made."""
+        return self.run_dir / "coarse"
+
+    @property
+    def coarse_runs(self) -> Path:
+        """Folder of a copy of the coarse case for each model, run by couple."""
+        return self.run_dir / "couple"
+
+    @property
     def cells(self) -> Path:
         """Samples of single cells and their catalogue, written by ingest."""
         return self.run_dir / "cells"

@@ -65,7 +65,7 @@ def load_cell_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Cel
 
     Returns
     -------
-    CellExperiment    frozen; the folders of both cases are made absolute, counted from the folder of the file
+    CellExperiment    frozen; folders of cases and the library are made absolute, counted from the file's folder
 
     Raises
     ------
@@ -73,9 +73,13 @@ def load_cell_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Cel
     """
     experiment = _validated(path, overrides, CellExperiment)
     folder = Path(path).resolve().parent
-    source = _moved(experiment.simulate, "case", folder)
-    target = _moved(experiment.prepare, "coarse", folder)
-    return experiment.model_copy(update={"simulate": source, "prepare": target})
+    moved = {
+        "simulate": _moved(experiment.simulate, "case", folder),
+        "prepare": _moved(experiment.prepare, "coarse", folder),
+    }
+    if experiment.couple is not None:
+        moved["couple"] = _moved(experiment.couple, "library", folder)
+    return experiment.model_copy(update=moved)
 
 
 def load_fluid_experiment(path: str | Path, overrides: Sequence[str] = ()) -> FluidExperiment:

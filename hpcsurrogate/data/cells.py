@@ -18,12 +18,12 @@ from hpcsurrogate.core.provenance import digest, provenance
 from hpcsurrogate.data.new_file import new_hdf5
 from hpcsurrogate.sources.hdf5 import find_array, open_hdf5, read_fixed_text, translated_faults
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 HEADER = "hpcsurrogate_cells"
 CATALOGUE = "cells.json"
 # Name -> columns and unit; gradients row by row, stresses xx, xy, xz, yy, yz, zz.
 COLUMNS = {
-    "velocity_gradient": (9, "1/s"),
+    "scaled_velocity_gradient": (9, "1/s"),
     "filter_width": (1, "m"),
     "sgs_stress": (6, "m^2/s^2"),
     "volume": (1, "m^3"),
@@ -36,13 +36,13 @@ class CellSamples:
 
     Attributes
     ----------
-    velocity_gradient : ndarray, shape (n, 9), float64 [1/s]    G_ij = du_i/dx_j, row by row
+    scaled_velocity_gradient : ndarray, shape (n, 9), float64 [1/s]    row by row, as in core/fields.py
     filter_width : ndarray, shape (n,), float64 [m]
-    sgs_stress : ndarray, shape (n, 6), float64 [m^2/s^2]       filter(u_i u_j) - filter(u_i) filter(u_j), whole
-    volume : ndarray, shape (n,), float64 [m^3]                 what a cell weighs in a mean
+    sgs_stress : ndarray, shape (n, 6), float64 [m^2/s^2]              filter(u_i u_j) - filter(u_i) filter(u_j), whole
+    volume : ndarray, shape (n,), float64 [m^3]                        what a cell weighs in a mean
     """
 
-    velocity_gradient: np.ndarray
+    scaled_velocity_gradient: np.ndarray
     filter_width: np.ndarray
     sgs_stress: np.ndarray
     volume: np.ndarray

@@ -2,7 +2,8 @@
 writes one file of data/cells.py for each; rank 0 writes the catalogue.
 
 The gradient of a sample is the one that the coarse solver will have: its own scheme (Gauss linear) on its own mesh with
-its own boundary conditions, applied to the averaged velocity.
+its own boundary conditions, applied to the averaged velocity, and scaled by the shape of the cell. What a flat cell
+leaves unresolved is little along its short side: with the gradient alone and one width a closure cannot know that.
 """
 
 from pathlib import Path
@@ -116,7 +117,8 @@ def cell_samples(averages: CellAverages, mesh: CellMesh, velocity: np.ndarray, c
     """
     mean, stress = averages.velocity_and_stress(velocity)
     gradient = mesh.gradient(mean, velocity_on_boundary(conditions, mesh, mean))
-    return CellSamples(gradient.reshape(-1, 9), mesh.width, stress, mesh.volume)
+    scaled = gradient @ mesh.shape / mesh.width[:, None, None]
+    return CellSamples(scaled.reshape(-1, 9), mesh.width, stress, mesh.volume)
 
 
 def _mesh_files(case: OpenFoamCase) -> list[Path]:

@@ -40,6 +40,7 @@ def describe_pointwise(
     largest_gradient: float,
     fallback_constant: float = 0.17,
     dtype: str = "float32",
+    scaled: bool = False,
 ) -> ArtifactMetadata:
     """Describe a pointwise closure that was not trained here.
 
@@ -52,6 +53,7 @@ def describe_pointwise(
     largest_gradient : float [1/s]              Frobenius norm above which a cell gets Smagorinsky's closure instead
     fallback_constant : float [-]               of that
     dtype : str                                 "float32" or "float64"
+    scaled : bool                               whether hosts give it the gradient scaled by the shape of the cell
 
     Returns
     -------
@@ -60,7 +62,7 @@ def describe_pointwise(
     return ArtifactMetadata(
         name=name,
         kind="pointwise",
-        inputs=(_port("velocity_gradient", num_dims), _port("filter_width", num_dims)),
+        inputs=(_port(f"{'scaled_' * scaled}velocity_gradient", num_dims), _port("filter_width", num_dims)),
         outputs=(_port("sgs_stress", num_dims),),
         dtype=dtype,
         filter=filter_description,

@@ -46,6 +46,7 @@ class CellMesh:
     centre : ndarray, shape (n, 3) [m]
     volume : ndarray, shape (n,) [m^3]
     lower, upper : ndarray, shape (n, 3) [m]    the box around each cell
+    moment : ndarray, shape (n, 3, 3) [m^2]     second moment: mean over the cell of (x - centre)_i (x - centre)_j
     patches : tuple of Patch                    together all faces from I on
 
     Notes
@@ -62,6 +63,7 @@ class CellMesh:
     volume: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
+    moment: np.ndarray
     patches: tuple[Patch, ...]
 
     @classmethod
@@ -86,13 +88,14 @@ class CellMesh:
         """
         area, face_centre = _faces(points, corners, offsets)
         centre, volume = _cells(area, face_centre, owner, neighbour)
+        moment = _moments(points, corners, offsets, area, face_centre, owner, neighbour, centre) / volume[:, None, None]
         of_corners = points[corners]
         lower, upper = np.full_like(centre, np.inf), np.full_like(centre, -np.inf)
         for box, reduce in ((lower, np.minimum), (upper, np.maximum)):
             of_faces = reduce.reduceat(of_corners, offsets[:-1])
             reduce.at(box, owner, of_faces)
             reduce.at(box, neighbour, of_faces[: len(neighbour)])
-        return cls(area, face_centre, owner, neighbour, centre, volume, lower, upper, patches)
+        return cls(area, face_centre, owner, neighbour, centre, volume, lower, upper, moment, patches)
 
     @property
     def num_cells(self) -> int:
@@ -103,6 +106,12 @@ class CellMesh:
     def width(self) -> np.ndarray:
         """Filter width of each cell, the cube root of its volume, shape (n,) [m]."""
         return np.cbrt(self.volume)
+
+    @property
+    def shape(self) -> np.ndarray:
+        """Symmetric root L of twelve times the second moment, shape (n, 3, 3) [m]: the sides of a box."""
+        squares, axes = np.linalg.eigh(12 * self.moment)
+        return np.einsum("nik,nk,njk->nij", axes, np.sqrt(np.maximum(squares, 0)), axes)
 
     @property
     def is_sound(self) -> bool:
@@ -223,3 +232,34 @@ def _cells(
         other = of_neighbour * (0.75 * face_centre[:num_inner, axis] + 0.25 * middle[neighbour, axis])
         moments[:, axis] = gathered(own, other)
     return moments / volume[:, None], volume
+
+
+def _moments(
+    points: np.ndarray, corners: np.ndarray, offsets: np.ndarray, area: np.ndarray, face_centre: np.ndarray,
+    owner: np.ndarray, neighbour: np.ndarray, centre: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """Integrals of (x - centre)_i (x - centre)_j over cells, (n, 3, 3): exact for plane faces.
+
+    The divergence of y_i y_j y is 5 y_i y_j, so that faces alone are integrated over: on one y . S is constant, and the
+    integral of a triangle with corners p around the face's centre is (sum of p p^T + (sum p)(sum p)^T) / 12 its area.
+    """
+    here = points[corners] - np.repeat(face_centre, np.diff(offsets), axis=0)
+    following = np.arange(1, len(corners) + 1)
+    following[offsets[1:] - 1] = offsets[:-1]
+    there = here[following]
+    share = 0.5 * np.linalg.norm(np.cross(here, there), axis=1)
+    share /= np.repeat(np.add.reduceat(share, offsets[:-1]), np.diff(offsets))
+    number, inner = len(centre), len(neighbour)
+    to_owner, to_neighbour = face_centre - centre[owner], face_centre[:inner] - centre[neighbour]
+    height = np.einsum("fi,fi->f", area, to_owner) / 5
+    other_height = -np.einsum("fi,fi->f", area[:inner], to_neighbour) / 5
+    total = np.empty((number, 3, 3))
+    for i in range(3):
+        for j in range(i, 3):
+            both = here[:, i] + there[:, i], here[:, j] + there[:, j]
+            of_triangle = (here[:, i] * here[:, j] + there[:, i] * there[:, j] + both[0] * both[1]) / 12
+            of_face = np.add.reduceat(share * of_triangle, offsets[:-1])
+            of_owner = height * (of_face + to_owner[:, i] * to_owner[:, j])
+            of_neighbour = other_height * (of_face[:inner] + to_neighbour[:, i] * to_neighbour[:, j])
+            total[:, i, j] = total[:, j, i] = _gathered(of_owner, of_neighbour, owner, neighbour, number)
+    return total

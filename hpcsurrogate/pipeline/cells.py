@@ -22,9 +22,9 @@ log = get_logger("fit")
 
 
 class GradientStress(nn.Module):
-    """tau_dev = (Delta^2 / 12 G G^T)_dev, the first term of a box filter's Taylor series.
+    """tau_dev = (Delta^2 / 12 G G^T)_dev, the first term of a box filter's Taylor series on cells of any shape.
 
-    Clark, Ferziger and Reynolds 1979, doi:10.1017/S002211207900001X, with G_ik = du_i/dx_k.
+    Clark, Ferziger and Reynolds 1979, doi:10.1017/S002211207900001X, with G the scaled gradient.
     """
 
     def forward(self, velocity_gradient: Tensor, filter_width: Tensor) -> Tensor:
@@ -103,6 +103,7 @@ def _write_artifact(
         float(cells.gradient.square().sum(1).max().sqrt()),
         experiment.export.fallback.constant,
         experiment.export.dtype,
+        scaled=True,
     )
     metadata = metadata.model_copy(
         update={

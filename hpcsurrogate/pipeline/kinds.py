@@ -17,13 +17,15 @@ from hpcsurrogate.pipeline.stages_fluid import FLUID_STAGES
 def stages_of(experiment: AnyExperiment) -> tuple[Stage, ...]:
     """Return the stages that an experiment walks through, in order."""
     if isinstance(experiment, CellExperiment):
-        return CELL_STAGES if experiment.simulate.run else CELL_STAGES[1:]  # a run that was made before is no stage
+        judged = CELL_STAGES if experiment.couple is not None else CELL_STAGES[:-2]
+        return judged if experiment.simulate.run else judged[1:]  # a run that was made before is no stage
     return FLUID_STAGES if isinstance(experiment, FluidExperiment) else STAGES
 
 
 def verdict_file(experiment: AnyExperiment, paths: RunPaths) -> Path | None:
     """Return the JSON file whose `verdict` is the last word on an experiment; None if it is not judged in a solver."""
-    return None if isinstance(experiment, CellExperiment) else paths.coupling
+    unjudged = isinstance(experiment, CellExperiment) and experiment.couple is None
+    return None if unjudged else paths.coupling
 
 
 def stage_index(stages: Sequence[Stage], name: str) -> int:

@@ -1,5 +1,6 @@
 """Single files of an OpenFOAM case: meshes, fields and numbers; any fault is a DataError that names the file."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -169,9 +170,31 @@ def read_number(path: Path, key: str) -> float:
     text = FoamText(existing(path))
     value = text.dictionary().get(key)
     try:
-        return float(value)
+        return float(value[-1] if isinstance(value, list) else value)  # dimensions may stand before it
     except (TypeError, ValueError):
         raise DataError(f"{text.path}: {key} is no number; write it out there") from None
+
+
+def write_velocity(path: Path, velocity: np.ndarray) -> None:
+    """Give a velocity other values in the cells; everything else in its file stays.
+
+    Parameters
+    ----------
+    path : Path                               of the field, without .gz
+    velocity : ndarray, shape (n, 3) [m/s]    written with all digits
+
+    Raises
+    ------
+    DataError    if the file is missing or damaged, or its values are binary
+    """
+    FieldFile(path)
+    content = path.read_bytes()
+    found = re.search(rb"\binternalField\s[^;]*;", content)
+    if found is None or b"\0" in content:
+        raise DataError(f"{path}: has no internalField in ascii; write it so, a uniform one will do")
+    rows = "\n".join("({} {} {})".format(*map(repr, row)) for row in velocity.tolist())
+    entry = f"internalField nonuniform List<vector> {len(velocity)}\n(\n{rows}\n);"
+    path.write_bytes(content[: found.start()] + entry.encode() + content[found.end() :])
 
 
 def _finite(path: Path, values: np.ndarray) -> np.ndarray:

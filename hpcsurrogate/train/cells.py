@@ -30,7 +30,7 @@ class Cells:
 
     Attributes
     ----------
-    gradient : Tensor, shape (n, 9) [1/s]
+    gradient : Tensor, shape (n, 9) [1/s]    scaled by the shape of the cell
     width : Tensor, shape (n,) [m]
     stress : Tensor, shape (n, 6) [m^2/s^2]    deviatoric
     volume : Tensor, shape (n,) [m^3]
@@ -46,7 +46,7 @@ class Cells:
         """Take the trace off the stress, in double precision, and convert."""
         stress = torch.from_numpy(samples.sgs_stress).clone()
         stress[:, DIAGONAL] -= stress[:, DIAGONAL].mean(1, keepdim=True)
-        columns = (samples.velocity_gradient, samples.filter_width, stress, samples.volume)
+        columns = (samples.scaled_velocity_gradient, samples.filter_width, stress, samples.volume)
         return cls(*(torch.as_tensor(column).to(dtype) for column in columns))
 
     def at(self, rows: Tensor) -> Self:

@@ -60,11 +60,19 @@ class ConstantViscosity(nn.Module):
         return -self.viscosity * torch.stack(twice_strain, dim=1)
 
 
-def write_artifact(path: Path, core: nn.Module, largest_gradient: float = 1e7, dtype: str = "float64") -> Path:
+def write_artifact(
+    path: Path, core: nn.Module, largest_gradient: float = 1e7, dtype: str = "float64", scaled: bool = False
+) -> Path:
     """Write a closure of cells as an artifact for three dimensions; `largest_gradient` [1/s]."""
     host = HostDescription(kind="finite_volume", order=2, grid_spacing=(0.1, 0.1, 0.1), time_step=0.1)
     metadata = describe_pointwise(
-        type(core).__name__, 3, FilterDescription(kind="box", width=0.1), host, largest_gradient, dtype=dtype
+        type(core).__name__,
+        3,
+        FilterDescription(kind="box", width=0.1),
+        host,
+        largest_gradient,
+        dtype=dtype,
+        scaled=scaled,
     )
     write_pointwise(path, core, metadata)
     return path

@@ -155,7 +155,7 @@ def test_samples_are_those_of_blocks_of_cells(ingested):
     assert found["filter_width"] == pytest.approx((4 / nx * 1 / ny * 2 / nz) ** (1 / 3), rel=ROUND_OFF)
     assert found["volume"][one].sum() == pytest.approx(4 * 2 * 2, rel=ROUND_OFF)
     # The mean gradient of a periodic box between walls at rest is zero: Gauss' theorem over the whole channel.
-    assert np.abs(found["volume"][one] @ found["velocity_gradient"][one]).max() < ROUND_OFF
+    assert np.abs(found["volume"][one] @ found["scaled_velocity_gradient"][one]).max() < ROUND_OFF
 
 
 def test_an_interrupted_ingest_goes_on_and_ranks_do_not_matter(ingested, tmp_path):
@@ -181,7 +181,7 @@ def test_samples_train_a_closure_that_any_host_can_load(ingested):
     assert (artifact.metadata.kind, artifact.metadata.dtype) == ("pointwise", "float64")
     assert artifact.metadata.host.time_step == 0.2
     found = arrays(ingested / "run/cells")
-    gradient, width = (torch.from_numpy(found[name]) for name in ("velocity_gradient", "filter_width"))
+    gradient, width = (torch.from_numpy(found[name]) for name in ("scaled_velocity_gradient", "filter_width"))
     num_training = 2 * len(gradient) // 4  # of four times 0.3 rounded up, two, are for validation
     stress, counts = artifact.guarded(gradient[:num_training], width[:num_training])
     assert counts == (0, 0, 0) and stress.shape == (num_training, 6)

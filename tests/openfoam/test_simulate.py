@@ -13,7 +13,7 @@ from hpcsurrogate.core.atomic import read_json
 from hpcsurrogate.core.errors import ConfigError, DataError
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.core.yaml_loader import load_cell_experiment
-from hpcsurrogate.pipeline.openfoam import run_case
+from hpcsurrogate.pipeline.openfoam import run_fine_case
 from hpcsurrogate.sources.openfoam import OpenFoamCase
 from tests.openfoam.cases import channel
 
@@ -72,7 +72,7 @@ def test_an_error_of_openfoam_is_named_with_its_log(cases):
     (cases / "fine" / "system" / "fvSolution").unlink()
     experiment = load_cell_experiment(write(cases, "[blockMesh, pimpleFoam]"))
     with pytest.raises(DataError, match=r"log\.2: `pimpleFoam` ended with code .*fvSolution"):
-        run_case(experiment, RunPaths(experiment.run_dir))
+        run_fine_case(experiment, RunPaths(experiment.run_dir))
     assert not RunPaths(experiment.run_dir).fine_case_record.exists()
 
 
@@ -80,21 +80,21 @@ def test_an_error_of_openfoam_is_named_with_its_log(cases):
 def test_what_is_no_program_is_refused_before_anything_is_copied(cases, run, words):
     experiment = load_cell_experiment(write(cases, run))
     with pytest.raises(ConfigError, match=words):
-        run_case(experiment, RunPaths(experiment.run_dir))
+        run_fine_case(experiment, RunPaths(experiment.run_dir))
     assert not RunPaths(experiment.run_dir).fine_case.exists()
 
 
 def test_a_folder_with_a_space_is_refused(cases):
     experiment = load_cell_experiment(write(cases), [f"run_dir={cases}/a run"])
     with pytest.raises(ConfigError, match="holds a space"):
-        run_case(experiment, RunPaths(experiment.run_dir))
+        run_fine_case(experiment, RunPaths(experiment.run_dir))
 
 
 def test_a_case_without_its_first_time_is_refused(cases):
     (cases / "fine" / "0").rename(cases / "fine" / "zero")
     experiment = load_cell_experiment(write(cases))
     with pytest.raises(ConfigError, match="first time"):
-        run_case(experiment, RunPaths(experiment.run_dir))
+        run_fine_case(experiment, RunPaths(experiment.run_dir))
 
 
 def test_a_run_that_is_killed_leaves_no_solver_and_starts_again(cases):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from hpcsurrogate.embed.artifact import load_artifact
+from hpcsurrogate.sources.openfoam import OpenFoamCase
 from tests.openfoam import artifacts
 from tests.openfoam.cases import Case, channel
 
@@ -12,12 +13,15 @@ CELLS = (6, 8, 4)
 VISCOSITY = 2e-5  # [m^2/s] of the tutorial
 
 
-def test_fields_are_the_stress_of_the_artifact(library, tmp_path):
+@pytest.mark.parametrize("scaled", [False, True])
+def test_fields_are_the_stress_of_the_artifact(scaled, library, tmp_path):
     """nut and nonlinearStress make up the network's answer to the gradient that OpenFOAM itself writes.
 
     The network has ten tensors and knows strain from spin: a gradient that is transposed gives another stress.
     """
-    artifact = artifacts.write_artifact(tmp_path / "pointwise.pt", artifacts.random_tensor_basis(channels=8))
+    artifact = artifacts.write_artifact(
+        tmp_path / "pointwise.pt", artifacts.random_tensor_basis(channels=8), scaled=scaled
+    )
     case = channel(tmp_path / "case", 2, CELLS)
     case.use_model("hpcsurrogate", f'artifact "{artifact}";', library)
     # The artifact's last answer is to the velocity at the end of the step, which is what is written.
@@ -27,7 +31,9 @@ def test_fields_are_the_stress_of_the_artifact(library, tmp_path):
     end = "0.4"
     gradient = case.field(end, "grad(U)").reshape(-1, 3, 3).transpose(0, 2, 1)  # G_ij = du_i/dx_j
     width = np.cbrt(case.field(end, "V"))
-    inputs = [torch.from_numpy(np.ascontiguousarray(a)) for a in (gradient.reshape(-1, 9), width)]
+    # The cells are long, and ten times as flat at a wall as in the middle.
+    given = gradient @ OpenFoamCase(case.path).mesh.shape / width[:, None, None] if scaled else gradient
+    inputs = [torch.from_numpy(np.ascontiguousarray(a)) for a in (given.reshape(-1, 9), width)]
     stress = load_artifact(artifact)(*inputs).numpy()
 
     strain = 0.5 * (gradient + gradient.transpose(0, 2, 1))

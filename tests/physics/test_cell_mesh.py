@@ -68,3 +68,14 @@ def test_periodic_gradient_has_no_mean():
     gradient = mesh.gradient(values, {})
     assert np.abs(np.einsum("n,nij->ij", mesh.volume, gradient)).max() < ROUND_OFF
     assert np.abs(gradient).max() > 0.1
+
+
+def test_shape_of_a_box_is_its_sides_and_that_of_its_image_follows():
+    sides = np.meshgrid(*(np.diff(e) for e in GRADED), indexing="ij")
+    sides = np.stack(sides, -1).reshape(-1, 3)
+    expected = sides[:, :, None] * np.eye(3)
+    assert box_mesh(GRADED).shape == pytest.approx(expected, abs=ROUND_OFF)
+    moment = AFFINE @ (expected**2 / 12) @ AFFINE.T
+    sheared_mesh = box_mesh(GRADED, deform=sheared)
+    assert sheared_mesh.moment == pytest.approx(moment, abs=ROUND_OFF)
+    assert 12 * sheared_mesh.moment == pytest.approx(sheared_mesh.shape @ sheared_mesh.shape, abs=ROUND_OFF)

@@ -45,13 +45,14 @@ Foam::scalar total(const int64_t count)
 }  // End namespace
 
 
-Foam::pointwiseClosure::pointwiseClosure(const dictionary& dict)
+Foam::pointwiseClosure::pointwiseClosure(const dictionary& dict, const fvMesh& mesh)
 :
     dict_(dict),
     path_(fileOf(dict)),
     mostFallback_(dict.lookupOrDefault<scalar>("fallback", 0.5)),
     check_(dict.lookupOrDefault<Switch>("check", true)),
     closure_(nullptr),
+    shape_(nullptr),
     sums_(),
     seconds_(0),
     warned_(false)
@@ -61,7 +62,7 @@ Foam::pointwiseClosure::pointwiseClosure(const dictionary& dict)
         FatalIOErrorInFunction(dict_)
             << "fallback is " << mostFallback_ << "; give a fraction of the cells, 0 to 1" << exit(FatalIOError);
     }
-    open();
+    open(mesh);
 }
 
 
@@ -71,7 +72,7 @@ Foam::pointwiseClosure::~pointwiseClosure()
 }
 
 
-void Foam::pointwiseClosure::open()
+void Foam::pointwiseClosure::open(const fvMesh& mesh)
 {
     hpcs_options options;
     hpcs_default_options(&options);
@@ -90,6 +91,10 @@ void Foam::pointwiseClosure::open()
         none,
         "is no closure of kind pointwise in three dimensions, export one: "
     );
+    if (std::string(hpcs_fact(closure_, "input_0")).find("scaled_velocity_gradient ") == 0)
+    {
+        shape_.reset(new cellScale(mesh));
+    }
     Info<< "hpcsurrogate: opened " << path_ << ": " << hpcs_fact(closure_, "name") << ", "
         << hpcs_fact(closure_, "dtype") << ", filter width in training " << hpcs_fact(closure_, "filter_width")
         << " m, classical closure " << hpcs_fact(closure_, "fallback") << endl;
@@ -125,7 +130,11 @@ Foam::tmp<Foam::symmTensorField> Foam::pointwiseClosure::stress
 {
     const std::clock_t began = std::clock();
     tmp<symmTensorField> tstress(new symmTensorField(gradU.size()));
-    const tensorField gradient(gradU.T());
+    tensorField gradient(gradU.T());
+    if (shape_.valid())
+    {
+        gradient = shape_->scaled(gradient);
+    }
     const hpcs_counts counts = apply(gradient, delta, tstress.ref(), "");
     seconds_ += scalar(std::clock() - began)/CLOCKS_PER_SEC;
     sums_.cells += counts.cells;
