@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hpcsurrogate.core.metadata import FilterDescription, HostDescription
+from hpcsurrogate.export.cells import write_force
 from hpcsurrogate.export.pointwise import describe_pointwise, write_pointwise
 from hpcsurrogate.models.tensor_basis import TensorBasisStress
 
@@ -58,6 +59,33 @@ class ConstantViscosity(nn.Module):
         mean = (xx + yy + zz) / 3
         twice_strain = (2 * (xx - mean), xy + yx, xz + zx, 2 * (yy - mean), yz + zy, 2 * (zz - mean))
         return -self.viscosity * torch.stack(twice_strain, dim=1)
+
+
+class KnownForce(nn.Module):
+    """f_x = a + b du/dy + c u, f_z = d Delta: another order of components, or a gradient transposed, is another force.
+
+    Parameters
+    ----------
+    a, b, c, d : float    [m/s^2], [m/s], [1/s], [1/s^2]
+    """
+
+    def __init__(self, a: float, b: float = 0.0, c: float = 0.0, d: float = 0.0):
+        super().__init__()
+        self.a, self.b, self.c, self.d = a, b, c, d
+
+    def forward(self, velocity: Tensor, velocity_gradient: Tensor, filter_width: Tensor) -> Tensor:
+        """Acceleration (n, 3) [m/s^2] of velocities (n, 3), gradients (n, 9) and widths (n,)."""
+        along = self.a + self.b * velocity_gradient[:, 1] + self.c * velocity[:, 0]
+        return torch.stack((along, torch.zeros_like(along), self.d * filter_width), dim=1)
+
+
+def write_known_force(path: Path, force: KnownForce, largest: float = 1e3) -> Path:
+    """Write a force as an artifact; `largest` is its range of velocities [m/s] and gradients [1/s]."""
+    generator = torch.Generator().manual_seed(0)
+    velocity, gradient = (torch.randn(300, n, generator=generator, dtype=torch.float64) for n in (3, 9))
+    reach = (values * (largest / values.norm(dim=1).max()) for values in (velocity, gradient))
+    write_force(path, force, (*reach, torch.full((300,), 0.1, dtype=torch.float64)), "known")
+    return path
 
 
 def write_artifact(path: Path, core: nn.Module, largest_gradient: float = 1e7, dtype: str = "float64") -> Path:

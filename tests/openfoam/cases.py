@@ -101,6 +101,14 @@ class Case:
             f"internalField nonuniform List<vector> {2 * nx * ny * nz}\n(\n{rows}\n);",
         )
 
+    def acceleration_of_parabola(self, time: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return y [m] and the mean change of the parabola's velocity [m/s^2] over the run, in the middle half."""
+        self.run("postProcess", "-latestTime", "-func", "writeCellCentres")
+        velocity, y = self.field(f"{time:g}", "U"), self.field(f"{time:g}", "C")[:, 1]
+        velocity[:, 0] -= y * (2 - y)
+        middle = np.abs(y - 1) < 0.5
+        return y[middle], velocity[middle] / time
+
     def field(self, time: str, name: str) -> np.ndarray:
         """Return the values of a field in the cells, shape (cells,) or (cells, components)."""
         text = (self.path / time / name).read_text()

@@ -24,7 +24,7 @@ hpcsurrogate<BasicTurbulenceModel>::hpcsurrogate
     LESeddyViscosity<BasicTurbulenceModel>(type, alpha, rho, U, alphaRhoPhi, phi, transport, propertiesName),
     Ck_(dimensioned<scalar>::lookupOrAddToDict("Ck", this->coeffDict_, 0.094)),
     nonlinearStress_(newNonlinearStress()),
-    closure_(this->coeffDict_)
+    closure_(this->coeffDict_, pointwiseClosure::sgsStress)
 {
     if (type == typeName)
     {
