@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hpcsurrogate.core.errors import ModelRefusedError
 from hpcsurrogate.core.metadata import UNFILTERED, ArtifactMetadata, Certificate, FallbackDescription, ValidityRange
 from hpcsurrogate.core.provenance import digest, provenance
+from hpcsurrogate.embed.artifact import load_artifact
 from hpcsurrogate.export.cell_closure import CellClosure, EddyViscosityStress, ForceLimits, NoForce, ReynoldsLimits
 from hpcsurrogate.export.certificate_cells import measure_cell_residuals
 from hpcsurrogate.export.describe import field_port
@@ -48,8 +49,8 @@ def write_force(
 
     Raises
     ------
-    ModelRefusedError    if TorchScript cannot express the core, it returns zeros or non-finite values, or the cells
-                         have no range (tests/unit/export/test_cells.py)
+    ModelRefusedError    if TorchScript cannot express the core, it calls what artifacts may not, it returns zeros or
+                         non-finite values, or the cells have no range (tests/unit/export/test_cells.py)
     """
     speed, slope = (values.double().square().sum(1).sqrt() for values in cells[:2])
     validity = ValidityRange(velocity_magnitude=_range(speed), gradient_magnitude=_range(slope))
@@ -135,4 +136,5 @@ def _write(
         output = scripted(*golden)
     content = artifact_bytes(scripted, metadata, golden, output, closure.core.state_dict() or None)
     write_artifact(Path(path), content, metadata)
+    load_artifact(path)  # what hosts would refuse, an operator that they do not know, say, is said to its author
     return metadata

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hpcsurrogate.core.metadata import FilterDescription, HostDescription
-from hpcsurrogate.export.cells import write_force
+from hpcsurrogate.export.cells import write_force, write_reynolds_stress
 from hpcsurrogate.export.pointwise import describe_pointwise, write_pointwise
 from hpcsurrogate.models.tensor_basis import TensorBasisStress
 
@@ -59,6 +59,43 @@ class ConstantViscosity(nn.Module):
         mean = (xx + yy + zz) / 3
         twice_strain = (2 * (xx - mean), xy + yx, xz + zx, 2 * (yy - mean), yz + zy, 2 * (zz - mean))
         return -self.viscosity * torch.stack(twice_strain, dim=1)
+
+
+class CurvedStress(nn.Module):
+    """A Reynolds stress that is not along the strain, of T = k/epsilon and spin W.
+
+        R = k (-2 c T D + 0.2 T^2/(1 + T^2 |G|^2) (D W - W D))
+
+    Parameters
+    ----------
+    viscosity : float    c [-]; below zero the stress gives energy to the mean flow
+    """
+
+    def __init__(self, viscosity: float):
+        super().__init__()
+        self.viscosity = viscosity
+
+    def forward(self, velocity_gradient: Tensor, turbulent_energy: Tensor, dissipation: Tensor) -> Tensor:
+        """Deviatoric stress (n, 6) [m^2/s^2] of gradients (n, 9), energies (n,) and dissipations (n,)."""
+        gradient = velocity_gradient.reshape(-1, 3, 3) * (turbulent_energy / dissipation)[:, None, None]
+        transposed = gradient.transpose(1, 2)
+        strain, spin = 0.5 * (gradient + transposed), 0.5 * (gradient - transposed)
+        mean = (strain[:, 0, 0] + strain[:, 1, 1] + strain[:, 2, 2]) / 3
+        strain = strain - mean[:, None, None] * torch.tensor(
+            [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0], dtype=strain.dtype
+        ).reshape(3, 3)
+        weight = 0.2 / (1 + gradient.square().sum((1, 2)))
+        tensor = -2 * self.viscosity * strain + weight[:, None, None] * (strain @ spin - spin @ strain)
+        return turbulent_energy.unsqueeze(1) * tensor.flatten(1)[:, [0, 1, 2, 4, 5, 8]]
+
+
+def write_reynolds(path: Path, stress: nn.Module, largest: float = 1e7) -> Path:
+    """Write a Reynolds stress as an artifact; `largest` is its range of |G| k/epsilon [-]."""
+    generator = torch.Generator().manual_seed(0)
+    gradient = torch.randn(300, 9, generator=generator, dtype=torch.float64)
+    gradient *= largest / gradient.norm(dim=1).max()
+    write_reynolds_stress(path, stress, (gradient, *torch.ones(2, 300, dtype=torch.float64)), "known")
+    return path
 
 
 class KnownForce(nn.Module):

@@ -4,8 +4,9 @@ import re
 import shutil
 from pathlib import Path
 
-from tests.openfoam.artifacts import KnownForce, write_known_force
-from tests.openfoam.cases import channel
+from hpcsurrogate.export.cell_closure import EddyViscosityStress
+from tests.openfoam.artifacts import KnownForce, write_known_force, write_reynolds
+from tests.openfoam.cases import channel, steady_step
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/openfoam.md"
 
@@ -23,6 +24,17 @@ def test_dictionaries_of_the_page_run(library, smagorinsky, tmp_path):
     assert "Selecting LES turbulence model hpcsurrogate" in log
     # 3 x 8 x 2 cells, once at the start and once in each of two steps.
     assert "hpcsurrogate: of 144 cells so far 0 got the classical closure: outside 0" in log
+
+
+def test_reynolds_stress_of_the_page_runs(library, tmp_path):
+    (turbulence,) = re.findall(r"```c\n(simulationType RAS.*?)```", PAGE.read_text(), re.DOTALL)
+    case = steady_step(tmp_path / "case", 2)
+    case.set("system/controlDict", libs=f'("{library}")')
+    header = "FoamFile { version 2.0; format ascii; class dictionary; object turbulenceProperties; }\n"
+    (case.path / "constant/turbulenceProperties").write_text(header + turbulence)
+    write_reynolds(case.path / "constant/anisotropy.pt", EddyViscosityStress(0.09))
+    # 12,225 cells, once at the start and once in each of two iterations.
+    assert "hpcsurrogate: of 36675 cells so far 0 got the classical closure: outside 0" in case.solve()
 
 
 def test_force_of_the_page_runs(library, tmp_path):

@@ -86,3 +86,17 @@ def test_what_gives_nothing_is_refused(wrong, tmp_path):
     with pytest.raises(ModelRefusedError, match="at rest" if still else "zeros"):
         write_force(tmp_path / "f.pt", Drag(0.0), (0 * velocity if still else velocity, gradient, width), "f")
     assert not (tmp_path / "f.pt").exists()
+
+
+class InPlace(Drag):
+    """Writes into a tensor, which no artifact may."""
+
+    def forward(self, velocity: Tensor, velocity_gradient: Tensor, filter_width: Tensor) -> Tensor:
+        force = torch.zeros_like(velocity)
+        force[:, 0] = velocity[:, 0]
+        return force
+
+
+def test_what_no_host_would_load_is_refused_when_it_is_written(tmp_path):
+    with pytest.raises(ModelRefusedError, match="copy_"):
+        write_force(tmp_path / "f.pt", InPlace(1.0), cells()[:3], "f")

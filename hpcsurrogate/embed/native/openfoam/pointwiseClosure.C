@@ -46,7 +46,9 @@ const std::string ports[] =
 {
     "\n    input velocity_gradient" + tensorPort + deltaPort + "\n    output sgs_stress" + symmTensorPort,
     "\n    input velocity m/s collocated nc x,y,z\n    input velocity_gradient" + tensorPort + deltaPort
-  + "\n    output body_force m/s^2 collocated nc x,y,z"
+  + "\n    output body_force m/s^2 collocated nc x,y,z",
+    "\n    input velocity_gradient" + tensorPort + "\n    input turbulent_energy m^2/s^2 collocated nc -"
+  + "\n    input dissipation m^2/s^3 collocated nc -\n    output reynolds_stress" + symmTensorPort
 };
 
 
@@ -172,6 +174,21 @@ Foam::tmp<Foam::symmTensorField> Foam::pointwiseClosure::stress
     tmp<symmTensorField> tstress(new symmTensorField(gradU.size()));
     const tensorField gradient(gradU.T());
     apply({arrayOf(gradient), arrayOf(delta)}, arrayOf(tstress()), starting);
+    return tstress;
+}
+
+
+Foam::tmp<Foam::symmTensorField> Foam::pointwiseClosure::stress
+(
+    const tensorField& gradU,
+    const scalarField& k,
+    const scalarField& epsilon,
+    const bool starting
+)
+{
+    tmp<symmTensorField> tstress(new symmTensorField(gradU.size()));
+    const tensorField gradient(gradU.T());
+    apply({arrayOf(gradient), arrayOf(k), arrayOf(epsilon)}, arrayOf(tstress()), starting);
     return tstress;
 }
 
