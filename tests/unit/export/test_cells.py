@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from hpcsurrogate.core.errors import ModelRefusedError
 from hpcsurrogate.embed.artifact import load_artifact
+from hpcsurrogate.embed.card_use import usage
 from hpcsurrogate.export.cell_closure import EddyViscosityStress
 from hpcsurrogate.export.cells import write_force, write_reynolds_stress
 from hpcsurrogate.export.verify import verify_artifact
@@ -77,6 +78,18 @@ def test_an_eddy_viscosity_is_exact(tmp_path):
     card = (tmp_path / "linear.md").read_text()
     assert "the eddy viscosity 0.09 k^2/epsilon" in card and "times k/epsilon" in card
     assert verify_artifact(tmp_path / "linear.pt")["certified"] == written.certificate.residuals
+
+
+def test_the_lines_of_the_card_run(tmp_path):
+    velocity, gradient, width, energy, dissipation = cells()
+    force = write_force(tmp_path / "f.pt", Drag(0.2), (velocity, gradient, width), "f")
+    stress = write_reynolds_stress(tmp_path / "r.pt", EddyViscosityStress(0.09), (gradient, energy, dissipation), "r")
+    names = {"velocity": velocity, "velocity_gradient": gradient, "filter_width": width}
+    names |= {"turbulent_energy": energy, "dissipation": dissipation}
+    for metadata, file in ((force, "f.pt"), (stress, "r.pt")):
+        exec(usage(metadata, str(tmp_path / file))["python"], names)
+    assert names["body_force"].shape == (400, 3) and names["reynolds_stress"].shape == (400, 6)
+    assert "{{velocity.data(), {n, 3}}, {velocity_gradient.data(), {n, 9}}," in usage(force, "f.pt")["cpp"]
 
 
 @pytest.mark.parametrize("wrong", ["zero", "at rest"])
