@@ -86,6 +86,10 @@ _ALL = (
         "filter(u_i u_j) - filter(u_i) filter(u_j); the coarse momentum equation gets -div(tau)",
     ),
     PhysicalField("sgs_force", "f", 1, "m/s^2", "-div(tau), added to the coarse momentum equation"),
+    PhysicalField("body_force", "f", 1, "m/s^2", "acceleration of a cell, added to the momentum equation"),
+    PhysicalField("turbulent_energy", "k", 0, "m^2/s^2", "half the mean of u'_i u'_i, u' being the fluctuations"),
+    PhysicalField("dissipation", "epsilon", 0, "m^2/s^3", "rate at which k becomes heat"),
+    PhysicalField("reynolds_stress", "R", 2, "m^2/s^2", "mean of u'_i u'_j; the mean momentum equation gets -div(R)"),
     PhysicalField(
         "commutator",
         "c",

@@ -13,6 +13,9 @@ from hpcsurrogate.core.fields import FIELDS
 SCHEMA_VERSION = 2
 Sha256 = str
 
+# Outputs of artifacts that close no filter, and the classical closure of each.
+UNFILTERED = {"stress": "newtonian", "reynolds_stress": "eddy_viscosity", "body_force": "none"}
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -60,7 +63,9 @@ class ValidityRange(_Part):
     """Inputs seen in training: (smallest, largest). None: not among the inputs."""
 
     velocity_magnitude: tuple[float, float] | None = Field(description="[m/s]")
-    gradient_magnitude: tuple[float, float] = Field(description="Frobenius norm of the velocity gradient [1/s]")
+    gradient_magnitude: tuple[float, float] = Field(
+        description="Frobenius norm of the velocity gradient [1/s]; of a Reynolds stress, times k/epsilon [-]"
+    )
     density: tuple[float, float] | None = None
     temperature: tuple[float, float] | None = None
 
@@ -68,9 +73,11 @@ class ValidityRange(_Part):
 class FallbackDescription(_Part):
     """The classical closure that a cell gets whose input the network must not be given."""
 
-    kind: Literal["smagorinsky"]
-    constant: float = Field(ge=0, description="C of nu_t = (C Delta)^2 |S| [-]")
-    width: float | None = Field(gt=0, description="Delta [m]; None if it is among the inputs")
+    kind: Literal["smagorinsky", "eddy_viscosity", "none"] = Field(description="none: a body force of zero")
+    constant: float = Field(
+        ge=0, description="C of nu_t = (C Delta)^2 |S|, or of an eddy viscosity nu_t = C k^2/epsilon [-]"
+    )
+    width: float | None = Field(gt=0, description="Delta [m]; None if it is among the inputs, or in no formula")
 
     def fact(self) -> str:
         """As a word and a number."""
@@ -118,7 +125,9 @@ class ArtifactMetadata(_Part):
     inputs: tuple[FieldPort, ...] = Field(min_length=1)
     outputs: tuple[FieldPort, ...] = Field(min_length=1)
     dtype: Literal["float32", "float64"]
-    filter: FilterDescription | None = Field(description="None for the law of a material, which closes no filter")
+    filter: FilterDescription | None = Field(
+        description="None for what closes no filter: the law of a material, a Reynolds stress, a body force"
+    )
     host: HostDescription | None = Field(description="None likewise")
     validity: ValidityRange
     halo: int | None = Field(
@@ -137,9 +146,11 @@ class ArtifactMetadata(_Part):
 
     @model_validator(mode="after")
     def _of_one_kind(self) -> "ArtifactMetadata":
-        law = self.is_law
-        if law != (self.filter is None) or law != (self.host is None) or law != (self.fallback.kind == "newtonian"):
-            raise ValueError("a material's law has no filter, no host, and Newton's law as fallback; nothing else may")
+        field = self.outputs[0].field
+        filtered, classical = field not in UNFILTERED, UNFILTERED.get(field, "smagorinsky")
+        if filtered != bool(self.filter) or filtered != bool(self.host) or self.fallback.kind != classical:
+            without = "a filter and a host" if filtered else "no filter and no host"
+            raise ValueError(f"an artifact for {field} has {without}, and the fallback {classical}")
         return self
 
     @property

@@ -46,7 +46,8 @@ class Artifact:
     """A closure from a file: of kind `grid`, `artifact(velocity)` is the acceleration of the unresolved scales, which
     the host adds to its momentum equation; of kind `pointwise`, `artifact(velocity_gradient, filter_width)` is the SGS
     stress of each cell; the law of a material, `artifact(density, temperature, velocity_gradient)`, the stress of each
-    cell and its standard deviation, side by side: `split` takes them apart.
+    cell and its standard deviation, side by side: `split` takes them apart; a body force or a Reynolds stress takes the
+    inputs that `metadata` names.
 
     Attributes
     ----------

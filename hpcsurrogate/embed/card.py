@@ -36,8 +36,8 @@ PROPERTIES = {
     "rotation_90_x": "flow turned by 90 degrees about x, answer turned",
     "rotation_90_y": "flow turned by 90 degrees about y, answer turned",
     "rotation_90_z": "flow turned by 90 degrees about z, answer turned",
-    "rotation": "frame turned by any angle, stress turned",
-    "reflection": "frame mirrored, stress mirrored",
+    "rotation": "frame turned by any angle, answer turned",
+    "reflection": "frame mirrored, answer mirrored",
     "trace": "the stress is deviatoric",
     "change_of_units": "other units of length and time, the same answer",
     "spin": "a rotation of the fluid as a whole changes nothing",
@@ -184,7 +184,10 @@ def _range(metadata: ArtifactMetadata) -> Section:
         rows.append(("velocity magnitude", *_numbers(metadata.validity.velocity_magnitude), "m/s"))
     units = {port.field: port.unit for port in metadata.inputs}
     gradient_unit = units.get("velocity_gradient", "1/s")
-    rows.append(("gradient magnitude", *_numbers(metadata.validity.gradient_magnitude), gradient_unit))
+    what = "gradient magnitude"
+    if metadata.outputs[0].field == "reynolds_stress":
+        what, gradient_unit = "gradient magnitude times k/epsilon", "-"
+    rows.append((what, *_numbers(metadata.validity.gradient_magnitude), gradient_unit))
     for name in ("density", "temperature"):
         if (known := getattr(metadata.validity, name)) is not None:
             rows.append((name, *_numbers(known), units[name]))
@@ -196,9 +199,14 @@ def _range(metadata: ArtifactMetadata) -> Section:
         )
         return Section("Range", (sentence,), tuple(rows))
     width = "the cell's filter width" if fallback.width is None else f"{fallback.width:.6g} m"
+    classical = {
+        "smagorinsky": f"the closure of Smagorinsky instead (C = {fallback.constant:g}, Delta = {width})",
+        "eddy_viscosity": f"the eddy viscosity {fallback.constant:g} k^2/epsilon instead",
+        "none": "no force",
+    }[fallback.kind]
     sentence = (
-        f"A cell that is above the largest, or that a value which is not finite reaches, gets the closure of "
-        f"{fallback.kind.title()} instead (C = {fallback.constant:g}, Delta = {width}) and is counted."
+        f"A cell that is above the largest, or that a value which is not finite reaches, gets {classical} and is "
+        "counted."
     )
     return Section("Range", (sentence,), tuple(rows))
 
@@ -212,7 +220,7 @@ def _exact(metadata: ArtifactMetadata) -> Section:
     ]
     if metadata.is_law:
         sentences = [sentences[0].replace("the output", "the stress less its trace")]
-    elif metadata.kind == "pointwise":
+    elif metadata.outputs[0].field in ("sgs_stress", "reynolds_stress"):
         sentences.append("The stress is symmetric by its form: one number stands for tau_ij and tau_ji.")
     return Section("Exact properties", tuple(sentences), tuple(rows))
 

@@ -52,6 +52,18 @@ _LAW = {
         "{{gradient.data(), {{n, {gradients}}}}}}}, {{output.data(), {{n, {outputs}}}}});"
     ),
 }
+_CELLS = {
+    "python": (
+        "from hpcsurrogate.embed.artifact import load_artifact\n"
+        'closure = load_artifact("{name}")\n'
+        "{output}, fallen_back = closure.guarded({inputs})  # {shapes}"
+    ),
+    "cpp": (
+        "#include <hpcsurrogate.hpp>\n"
+        'hpcsurrogate::Closure closure("{name}");\n'
+        "closure.apply({{{arrays}}}, {{{output}.data(), {{n, {outputs}}}}});"
+    ),
+}
 
 
 def usage(metadata: ArtifactMetadata, name: str) -> dict[str, str]:
@@ -69,5 +81,25 @@ def usage(metadata: ArtifactMetadata, name: str) -> dict[str, str]:
         "dims": len(port.components),
         "sizes": ", ".join(f"n{axis}" for axis in port.axes[2:]),
     }
+    if metadata.filter is None and not metadata.is_law:
+        return _usage_of_cells(metadata, name)
     lines = _LAW if metadata.is_law else _GRID if metadata.kind == "grid" else _POINTWISE
     return {language: text.format(name=name, **numbers) for language, text in lines.items()}
+
+
+def _usage_of_cells(metadata: ArtifactMetadata, name: str) -> dict[str, str]:
+    """Of a force or a Reynolds stress; Fortran's module has no call with these arrays."""
+    shapes = [f"(n, {len(port.components)})" if port.components else "(n,)" for port in metadata.inputs]
+    arrays = [
+        f"{{{port.field}.data(), {{n{', ' + str(len(port.components)) if port.components else ''}}}}}"
+        for port in metadata.inputs
+    ]
+    words = {
+        "name": name,
+        "inputs": ", ".join(port.field for port in metadata.inputs),
+        "shapes": ", ".join(shapes),
+        "arrays": ", ".join(arrays),
+        "output": metadata.outputs[0].field,
+        "outputs": metadata.num_output_components,
+    }
+    return {language: text.format(**words) for language, text in _CELLS.items()}

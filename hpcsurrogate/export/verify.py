@@ -13,7 +13,9 @@ from hpcsurrogate.core.errors import ModelRefusedError
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.embed.artifact import Artifact, check_golden, errors_of_torch, load_artifact, manifest_path
+from hpcsurrogate.export.cells import INPUTS
 from hpcsurrogate.export.certificate import measure_residuals
+from hpcsurrogate.export.certificate_cells import measure_cell_residuals
 from hpcsurrogate.export.certificate_law import measure_law_residuals
 from hpcsurrogate.export.certificate_pointwise import measure_pointwise_residuals
 from hpcsurrogate.export.script import parity
@@ -120,6 +122,8 @@ def _measure_residuals(artifact: Artifact) -> dict[str, float]:
     metadata = artifact.metadata
     if metadata.is_law:
         return measure_law_residuals(artifact, *artifact.golden_inputs)
+    if metadata.outputs[0].field in INPUTS:
+        return measure_cell_residuals(artifact, metadata, artifact.golden_inputs)
     if metadata.kind == "pointwise":
         return measure_pointwise_residuals(artifact, *artifact.golden_inputs)
     return measure_residuals(artifact, artifact.golden_inputs[0], metadata.inputs[0].layout, metadata.host.grid_spacing)

@@ -74,8 +74,9 @@ class Case:
         (self.path / file).write_text(text)
 
     def use_model(self, name: str, coefficients: str = "", library: Path | None = None) -> None:
-        """Choose the LES model, with the content of its dictionary, and the library that holds it."""
-        self.set("constant/turbulenceProperties", LESModel=name)
+        """Choose the LES or RAS model, with the content of its dictionary, and the library that holds it."""
+        kind = "RASModel" if "RASModel" in (self.path / "constant/turbulenceProperties").read_text() else "LESModel"
+        self.set("constant/turbulenceProperties", **{kind: name})
         text = (self.path / "constant/turbulenceProperties").read_text()
         (self.path / "constant/turbulenceProperties").write_text(
             text.replace(f"{name};", f"{name};\n    {name}Coeffs\n    {{\n{coefficients}\n    }}\n", 1)
@@ -100,6 +101,14 @@ class Case:
             r"(?s)internalField[^;]*;",
             f"internalField nonuniform List<vector> {2 * nx * ny * nz}\n(\n{rows}\n);",
         )
+
+    def acceleration_of_parabola(self, time: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return y [m] and the mean change of the parabola's velocity [m/s^2] over the run, in the middle half."""
+        self.run("postProcess", "-latestTime", "-func", "writeCellCentres")
+        velocity, y = self.field(f"{time:g}", "U"), self.field(f"{time:g}", "C")[:, 1]
+        velocity[:, 0] -= y * (2 - y)
+        middle = np.abs(y - 1) < 0.5
+        return y[middle], velocity[middle] / time
 
     def field(self, time: str, name: str) -> np.ndarray:
         """Return the values of a field in the cells, shape (cells,) or (cells, components)."""
@@ -144,8 +153,21 @@ def step(path: Path, num_steps: int) -> Case:
     case.replace("system/controlDict", r"(?s)functions\s*\{.*\}", "")
     case.set("system/controlDict", endTime=f"{1e-5 * num_steps:g}", writeInterval=str(num_steps), **WRITTEN)
     case.replace("system/fvSchemes", r"divSchemes\s*\{", "divSchemes\n{\n    div(nonlinearStress) Gauss linear;\n")
+    return _divided_in_two(case)
+
+
+def steady_step(path: Path, num_iterations: int) -> Case:
+    """Make the mean flow over the same step, by iterations that start from rest; it has div(nonlinearStress)."""
+    shutil.copytree(TUTORIALS / "incompressible/simpleFoam/pitzDaily", path)
+    case = Case(path, "simpleFoam")
+    case.replace("system/controlDict", r"(?s)functions\s*\{.*\}", "")
+    case.set("system/controlDict", endTime=str(num_iterations), writeInterval=str(num_iterations), **WRITTEN)
+    return _divided_in_two(case)
+
+
+def _divided_in_two(case: Case) -> Case:
     header = "FoamFile { version 2.0; format ascii; class dictionary; object decomposeParDict; }\n"
     body = "numberOfSubdomains 2;\nmethod simple;\ncoeffs { n (2 1 1); }\n"
-    (path / "system/decomposeParDict").write_text(header + body)
+    (case.path / "system/decomposeParDict").write_text(header + body)
     case.run("blockMesh")
     return case

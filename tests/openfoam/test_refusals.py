@@ -84,3 +84,8 @@ def test_flow_beyond_the_trained_range(case, library):
     num_cells = 2 * CELLS[0] * CELLS[1] * CELLS[2]
     assert len(re.findall("48 of 48 cells get the classical closure", done.stdout)) == 1  # one warning
     assert f"of {3 * num_cells} cells so far {3 * num_cells} got the classical closure: outside" in done.stdout
+
+
+def test_artifact_of_a_force(case, library):
+    artifact = artifacts.write_known_force(case.path / "force.pt", artifacts.KnownForce(1.0))
+    refuse(case, library, f'artifact "{artifact}";', "wanted", "sgs_stress", "found", "body_force")

@@ -7,7 +7,7 @@ import torch
 from hpcsurrogate.embed.artifact import load_artifact
 from hpcsurrogate.sources.openfoam import OpenFoamCase
 from tests.openfoam import artifacts
-from tests.openfoam.cases import Case, channel
+from tests.openfoam.cases import channel
 
 CELLS = (6, 8, 4)
 VISCOSITY = 2e-5  # [m^2/s] of the tutorial
@@ -49,15 +49,6 @@ def test_fields_are_the_stress_of_the_artifact(scaled, library, tmp_path):
     np.testing.assert_allclose(power[nut > 0], 0, atol=1e-12 * scale)
 
 
-def mean_acceleration(case: Case, time: float) -> np.ndarray:
-    """Change of the parabola's velocity over the time of the run, in cells of the middle half [m/s^2]."""
-    case.run("postProcess", "-latestTime", "-func", "writeCellCentres")
-    end = f"{time:g}"
-    velocity, y = case.field(end, "U"), case.field(end, "C")[:, 1]
-    middle = np.abs(y - 1) < 0.5
-    return (velocity[:, 0] - y * (2 - y))[middle] / time
-
-
 @pytest.mark.parametrize(
     ("model_viscosity", "form", "acting"),
     [(5e-5, "stress", 5e-5), (5e-5, "eddyViscosity", 5e-5), (-5e-6, "stress", -5e-6), (-5e-6, "eddyViscosity", 0.0)],
@@ -76,7 +67,8 @@ def test_parabola_decelerates_at_the_sum_of_viscosities(model_viscosity, form, a
     case.solve()
     # What a wall does comes through eight cells, each of them taking (nu dt/h^2) = 4e-3 of it. Linear solvers end at
     # residuals of 1e-13, of velocities whose change is of order 1e-5.
-    np.testing.assert_allclose(mean_acceleration(case, 0.2 * num_steps), -2 * (VISCOSITY + acting), rtol=1e-6)
+    _, acceleration = case.acceleration_of_parabola(0.2 * num_steps)
+    np.testing.assert_allclose(acceleration[:, 0], -2 * (VISCOSITY + acting), rtol=1e-6)
 
 
 def test_restarted_run_goes_on_as_if_it_had_not_ended(library, tmp_path):

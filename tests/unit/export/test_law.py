@@ -126,5 +126,5 @@ def test_a_law_that_returns_what_is_not_finite_is_not_written(tmp_path):
 
 
 def test_a_closure_of_a_filter_must_name_it():
-    with pytest.raises(ValueError, match="no filter"):
+    with pytest.raises(ValueError, match="has a filter and a host"):
         type(describe()).model_validate(describe().model_dump() | {"outputs": describe().inputs[:1]})

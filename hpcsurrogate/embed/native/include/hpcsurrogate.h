@@ -135,6 +135,10 @@ typedef struct {
  * A law of a fluid, also `pointwise`: density (cells), temperature (cells) and velocity_gradient (cells, 9), row by
  *                    row; output (cells, 12): stress xx, xy, xz, yy, yz, zz and its standard deviation side by side,
  *                    all in the units of the facts input_0, ..., output_1.
+ * A body force:      velocity (cells, 3) [m/s], velocity_gradient (cells, 9), filter_width (cells); output acceleration
+ *                    (cells, 3) [m/s^2].
+ * A Reynolds stress: velocity_gradient (cells, 9), turbulent_energy (cells) [m^2/s^2], dissipation (cells) [m^2/s^3];
+ *                    output (cells, 6) [m^2/s^2], deviatoric.
  *
  * The types may differ from the artifact's and from each other. The output may lie in the memory of an input. Without
  * any cell nothing is done and the call is fine. `counts` are those of this call, and may be NULL. */

@@ -77,11 +77,11 @@ void Foam::cellScale::update()
 }
 
 
-Foam::tmp<Foam::tensorField> Foam::cellScale::scaled(const tensorField& gradient)
+Foam::tmp<Foam::tensorField> Foam::cellScale::scaled(const tensorField& gradU)
 {
     if (mesh_.changing())
     {
         update();
     }
-    return gradient & scale_;
+    return scale_ & gradU;
 }

@@ -1,6 +1,7 @@
 #include "pointwiseClosure.H"
 
 #include <ctime>
+#include <string>
 
 #include "OSspecific.H"
 #include "PstreamReduceOps.H"
@@ -36,6 +37,43 @@ Foam::fileName fileOf(const Foam::dictionary& dict)
 }
 
 
+const std::string scaled = "scaled_";
+const std::string tensorPort = " 1/s collocated nc xx,xy,xz,yx,yy,yz,zx,zy,zz";
+const std::string symmTensorPort = " m^2/s^2 collocated nc xx,xy,xz,yy,yz,zz";
+const std::string deltaPort = "\n    input filter_width m collocated nc -";
+
+//- What portsOf has to return, of each quantity; of the first, the gradient may be scaled
+const std::string ports[] =
+{
+    "\n    input velocity_gradient" + tensorPort + deltaPort + "\n    output sgs_stress" + symmTensorPort,
+    "\n    input velocity m/s collocated nc x,y,z\n    input velocity_gradient" + tensorPort + deltaPort
+  + "\n    output body_force m/s^2 collocated nc x,y,z",
+    "\n    input velocity_gradient" + tensorPort + "\n    input turbulent_energy m^2/s^2 collocated nc -"
+  + "\n    input dissipation m^2/s^3 collocated nc -\n    output reynolds_stress" + symmTensorPort
+};
+
+
+//- Inputs and outputs of an artifact, a line each: field, unit, layout, axes and components
+std::string portsOf(const hpcs_closure* closure)
+{
+    std::string lines;
+    for (const char* side : {"input", "output"})
+    {
+        for (int number = 0;; ++number)
+        {
+            const std::string key = std::string(side) + '_' + std::to_string(number);
+            const char* port = hpcs_fact(closure, key.c_str());
+            if (port == nullptr)
+            {
+                break;
+            }
+            lines += std::string("\n    ") + side + ' ' + port;
+        }
+    }
+    return lines;
+}
+
+
 //- Over all ranks; a scalar counts to 9e15, a label to 2e9
 Foam::scalar total(const int64_t count)
 {
@@ -45,14 +83,13 @@ Foam::scalar total(const int64_t count)
 }  // End namespace
 
 
-Foam::pointwiseClosure::pointwiseClosure(const dictionary& dict, const fvMesh& mesh)
+Foam::pointwiseClosure::pointwiseClosure(const dictionary& dict, const quantity wanted)
 :
     dict_(dict),
     path_(fileOf(dict)),
     mostFallback_(dict.lookupOrDefault<scalar>("fallback", 0.5)),
     check_(dict.lookupOrDefault<Switch>("check", true)),
     closure_(nullptr),
-    shape_(nullptr),
     sums_(),
     seconds_(0),
     warned_(false)
@@ -62,7 +99,7 @@ Foam::pointwiseClosure::pointwiseClosure(const dictionary& dict, const fvMesh& m
         FatalIOErrorInFunction(dict_)
             << "fallback is " << mostFallback_ << "; give a fraction of the cells, 0 to 1" << exit(FatalIOError);
     }
-    open(mesh);
+    open(wanted);
 }
 
 
@@ -72,52 +109,70 @@ Foam::pointwiseClosure::~pointwiseClosure()
 }
 
 
-void Foam::pointwiseClosure::open(const fvMesh& mesh)
+void Foam::pointwiseClosure::open(const quantity wanted)
 {
     hpcs_options options;
     hpcs_default_options(&options);
     options.most_fallback = 1;  // judged here, over all ranks
-    options.input_units = "1/s m";
-    options.output_units = "m^2/s^2";
     if (hpcs_open(path_.c_str(), &options, &closure_) != HPCS_OK)
     {
         FatalIOErrorInFunction(dict_) << hpcs_last_error() << exit(FatalIOError);
     }
-    symmTensorField none(1);
-    apply
-    (
-        tensorField(1, Zero),
-        scalarField(1, scalar(1)),
-        none,
-        "is no closure of kind pointwise in three dimensions, export one: "
-    );
-    if (std::string(hpcs_fact(closure_, "input_0")).find("scaled_velocity_gradient ") == 0)
-    {
-        shape_.reset(new cellScale(mesh));
-    }
+    require(wanted);
     Info<< "hpcsurrogate: opened " << path_ << ": " << hpcs_fact(closure_, "name") << ", "
-        << hpcs_fact(closure_, "dtype") << ", filter width in training " << hpcs_fact(closure_, "filter_width")
-        << " m, classical closure " << hpcs_fact(closure_, "fallback") << endl;
+        << hpcs_fact(closure_, "dtype");
+    if (hpcs_fact(closure_, "filter_width")[0] != '\0')
+    {
+        Info<< ", filter width in training " << hpcs_fact(closure_, "filter_width") << " m";
+    }
+    Info<< ", classical closure " << hpcs_fact(closure_, "fallback") << endl;
 }
 
 
-hpcs_counts Foam::pointwiseClosure::apply
-(
-    const tensorField& gradient,
-    const scalarField& delta,
-    symmTensorField& stress,
-    const char* wrong
-) const
+bool Foam::pointwiseClosure::takesScaledGradient() const
 {
-    const hpcs_array inputs[] = {arrayOf(gradient), arrayOf(delta)};
-    const hpcs_array output = arrayOf(stress);
+    return std::string(hpcs_fact(closure_, "input_0")).compare(0, scaled.size(), scaled) == 0;
+}
+
+
+void Foam::pointwiseClosure::require(const quantity wanted) const
+{
+    const std::string found = portsOf(closure_);
+    std::string known = found;
+    if (wanted == sgsStress && takesScaledGradient())
+    {
+        known.erase(known.find(scaled), scaled.size());
+    }
+    if (known != ports[wanted])
+    {
+        FatalIOErrorInFunction(dict_)
+            << path_ << ": is no closure of kind pointwise in three dimensions of what is wanted here, export one:" << nl
+            << "wanted" << ports[wanted].c_str() << nl
+            << "found" << found.c_str() << exit(FatalIOError);
+    }
+}
+
+
+void Foam::pointwiseClosure::apply
+(
+    std::initializer_list<hpcs_array> inputs,
+    const hpcs_array& output,
+    const bool starting
+)
+{
+    const std::clock_t began = std::clock();
     hpcs_counts counts = {};
     // Floating-point traps of OpenFOAM do not fire in the call.
-    if (hpcs_apply(closure_, 2, inputs, &output, &counts) != HPCS_OK)
+    if (hpcs_apply(closure_, int(inputs.size()), inputs.begin(), &output, &counts) != HPCS_OK)
     {
-        FatalIOErrorInFunction(dict_) << path_ << ": " << wrong << hpcs_last_error() << exit(FatalIOError);
+        FatalIOErrorInFunction(dict_) << path_ << ": " << hpcs_last_error() << exit(FatalIOError);
     }
-    return counts;
+    seconds_ += scalar(std::clock() - began)/CLOCKS_PER_SEC;
+    sums_.cells += counts.cells;
+    sums_.outside += counts.outside;
+    sums_.not_finite += counts.not_finite;
+    sums_.failed += counts.failed;
+    judge(counts, starting);
 }
 
 
@@ -128,21 +183,40 @@ Foam::tmp<Foam::symmTensorField> Foam::pointwiseClosure::stress
     const bool starting
 )
 {
-    const std::clock_t began = std::clock();
     tmp<symmTensorField> tstress(new symmTensorField(gradU.size()));
-    tensorField gradient(gradU.T());
-    if (shape_.valid())
-    {
-        gradient = shape_->scaled(gradient);
-    }
-    const hpcs_counts counts = apply(gradient, delta, tstress.ref(), "");
-    seconds_ += scalar(std::clock() - began)/CLOCKS_PER_SEC;
-    sums_.cells += counts.cells;
-    sums_.outside += counts.outside;
-    sums_.not_finite += counts.not_finite;
-    sums_.failed += counts.failed;
-    judge(counts, starting);
+    const tensorField gradient(gradU.T());
+    apply({arrayOf(gradient), arrayOf(delta)}, arrayOf(tstress()), starting);
     return tstress;
+}
+
+
+Foam::tmp<Foam::symmTensorField> Foam::pointwiseClosure::stress
+(
+    const tensorField& gradU,
+    const scalarField& k,
+    const scalarField& epsilon,
+    const bool starting
+)
+{
+    tmp<symmTensorField> tstress(new symmTensorField(gradU.size()));
+    const tensorField gradient(gradU.T());
+    apply({arrayOf(gradient), arrayOf(k), arrayOf(epsilon)}, arrayOf(tstress()), starting);
+    return tstress;
+}
+
+
+Foam::tmp<Foam::vectorField> Foam::pointwiseClosure::acceleration
+(
+    const vectorField& U,
+    const tensorField& gradU,
+    const scalarField& delta,
+    const bool starting
+)
+{
+    tmp<vectorField> tforce(new vectorField(U.size()));
+    const tensorField gradient(gradU.T());
+    apply({arrayOf(U), arrayOf(gradient), arrayOf(delta)}, arrayOf(tforce()), starting);
+    return tforce;
 }
 
 

@@ -4,7 +4,7 @@
 # machine's lists stay as they are, and nobody has to be root. 40 MB stay in the cache folder; removing it is safe.
 set -euo pipefail
 
-modules=(OpenFOAM OSspecific finiteVolume meshTools transportModels TurbulenceModels)
+modules=(OpenFOAM OSspecific finiteVolume fvOptions meshTools transportModels TurbulenceModels)
 
 fail() {
     printf 'openfoam: error: %s\n' "$1" >&2
@@ -13,7 +13,9 @@ fail() {
 
 version=$(dpkg-query -W -f '${source:Version}' libopenfoam 2>/dev/null) ||
     fail "OpenFOAM is not installed; apt-get install openfoam libopenfoam"
-kept=${XDG_CACHE_HOME:-$HOME/.cache}/hpcsurrogate/openfoam-$version
+# One folder for each choice of modules, so that a later version does not take what an earlier one has left.
+choice=$(cksum <<<"${modules[*]}")
+kept=${XDG_CACHE_HOME:-$HOME/.cache}/hpcsurrogate/openfoam-$version-${choice%% *}
 if [ -d "$kept" ]; then
     printf '%s\n' "$kept"
     exit
@@ -39,7 +41,7 @@ cd "$work"
 mkdir tree
 tar -xf openfoam_*.orig.tar.* -C tree --strip-components 1 --wildcards '*/META-INFO/*' '*/wmake/wmakeLnInclude' \
     "${modules[@]/#/*/src/}"
-for folder in OpenFOAM OSspecific/POSIX finiteVolume meshTools transportModels \
+for folder in OpenFOAM OSspecific/POSIX finiteVolume fvOptions meshTools transportModels \
     TurbulenceModels/{turbulenceModels,incompressible}; do
     bash tree/wmake/wmakeLnInclude -s "tree/src/$folder" 2>/dev/null  # its links are relative
 done

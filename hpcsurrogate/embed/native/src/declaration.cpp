@@ -50,8 +50,9 @@ void require_halo(const Ports& ports, const hpcs_options& options, const std::st
     }
 }
 
-/// The law of a material closes no filter; it says so by these facts, which are there and empty.
-bool is_law(const Facts& facts) {
+/// The law of a material, a Reynolds stress and a body force close no filter; they say so by these facts, which are
+/// there and empty.
+bool closes_no_filter(const Facts& facts) {
     const auto width = facts.find("filter_width");
     return width != facts.end() && width->second.empty();
 }
@@ -59,9 +60,9 @@ bool is_law(const Facts& facts) {
 }  // namespace
 
 void require_fit(const Facts& facts, const Ports& ports, const hpcs_options& options, const std::string& path) {
-    const bool has_filter = !is_law(facts);
+    const bool has_filter = !closes_no_filter(facts);
     if (!has_filter && options.filter_width != 0)
-        misfit(path, "filter width", "any, being the law of a material", c10::str(options.filter_width, " m"),
+        misfit(path, "filter width", "any, since it closes no filter", c10::str(options.filter_width, " m"),
                "declare none");
     if (has_filter)
         require_length(options.filter_width, numbers_of(facts, "filter_width", path)[0], "filter width", path);
