@@ -126,6 +126,7 @@ def verify(invocation: Invocation, file: str, overrides: tuple[str, ...], locked
         verify_file(file, overrides, allow_compiled)
 
 
+_add_stage("calibrate", "weigh the parts of a closure of cells in coarse runs of OpenFOAM (docs/openfoam.md)")
 _add_stage("couple", "run the closure inside the coarse solver (a-posteriori)")
 _add_stage("generalise", "run all contenders on flows that training never saw")
 _add_stage("certify", "write the artifact again with the verdict in its certificate")

@@ -1,5 +1,6 @@
 """The file of a closure for single cells, trained on a fine run of OpenFOAM: its sections as typed, frozen models."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -7,6 +8,7 @@ from pydantic import Field, model_validator
 from hpcsurrogate.core.config import Fallback, TensorBasisModel
 from hpcsurrogate.core.section import NonNegativeFloat, PositiveFloat, PositiveInt, Section
 
+Gains = Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)]
 LEARNED = "learned"  # the name of the one among the models
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
@@ -40,13 +42,25 @@ class CoarseMesh(Section):
     run: tuple[str, ...] = Field(
         (), description="commands that make its mesh, one after the other, in a copy of the case; none: it was made"
     )
-    validation: Annotated[float, Field(gt=0, lt=1)] = Field(0.25, description="share of the times, the last ones")
+    validation: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.25, description="share of the times, the last ones, that training and calibration do not see"
+    )
+
+    def num_training(self, num_times: int) -> int:
+        """How many of so many times, the first ones, are for training."""
+        return num_times - math.ceil(self.validation * num_times)
+
+
+class GradientModel(Section):
+    """Clark's model of cells of any shape: nothing in it is trained, a calibration may weigh its parts."""
+
+    kind: Literal["gradient"]
 
 
 class CellTraining(Section):
     """Regression on the stresses of cells."""
 
-    model: TensorBasisModel
+    model: Annotated[TensorBasisModel | GradientModel, Field(discriminator="kind")]
     epochs: PositiveInt = 20
     batch_size: PositiveInt = Field(4096, description="cells per step")
     learning_rate: PositiveFloat = 3e-3
@@ -57,6 +71,14 @@ class CellExport(Section):
 
     dtype: Literal["float32", "float64"] = Field("float64", description="type of its weights, arithmetic and results")
     fallback: Fallback = Fallback()
+
+
+class Calibration(Section):
+    """Gains on parts of the closure's stress: the best of all combinations in coarse runs, by the training times."""
+
+    dissipation: Gains = Field((1.0,), description="on what takes energy from the strain")
+    backscatter: Gains = Field((1.0,), description="on what gives energy back")
+    rest: Gains = Field((1.0,), description="on what does no work")
 
 
 class CoarseRuns(Section):
@@ -96,4 +118,11 @@ class CellExperiment(Section):
     prepare: CoarseMesh
     train: CellTraining
     export: CellExport = CellExport()
+    calibrate: Calibration | None = Field(None, description="gains found in coarse runs, which `couple` describes")
     couple: CoarseRuns | None = Field(None, description="the verdict: coarse runs; none: the closure is not judged")
+
+    @model_validator(mode="after")
+    def _calibrated_in_coarse_runs(self):
+        if self.calibrate is not None and self.couple is None:
+            raise ValueError("calibrate needs couple, which says what a coarse run is")
+        return self

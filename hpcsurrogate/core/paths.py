@@ -106,6 +106,21 @@ class RunPaths:
         return self.run_dir / "coarse"
 
     @property
+    def calibration_runs(self) -> Path:
+        """Folder of a copy of the coarse case for each combination of gains, run by calibrate."""
+        return self.run_dir / "calibrate"
+
+    @property
+    def calibration(self) -> Path:
+        """Gains and their errors."""
+        return self.run_dir / "calibrate.json"
+
+    @property
+    def calibrated(self) -> Path:
+        """The artifact of kind pointwise with the best gains."""
+        return self.run_dir / "calibrated.pt"
+
+    @property
     def coarse_runs(self) -> Path:
         """Folder of a copy of the coarse case for each model, run by couple."""
         return self.run_dir / "couple"

@@ -1,5 +1,6 @@
 """From the experiment file to a network, and from its weights on disk to the trained network."""
 
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -20,6 +21,7 @@ from hpcsurrogate.core.config import (
     StressStencilModel,
     TensorBasisModel,
 )
+from hpcsurrogate.core.config_cells import GradientModel
 from hpcsurrogate.core.errors import ConfigError, DataError, ModelRefusedError
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.models.cnn import PeriodicCnn
@@ -28,11 +30,12 @@ from hpcsurrogate.models.deconvolution import DeconvolutionNet
 from hpcsurrogate.models.deconvolution_3d import DeconvolutionNet3D
 from hpcsurrogate.models.features import PrincipalPatches, ScalarChannels
 from hpcsurrogate.models.fourier_operator import FourierOperator
+from hpcsurrogate.models.gradient_stress import GradientStress
 from hpcsurrogate.models.quadratic_stencil import QuadraticStencilNet
 from hpcsurrogate.models.residual import ResidualNet
 from hpcsurrogate.models.scale_estimation import ScaleEstimationNet
 from hpcsurrogate.models.stress_stencil import StressStencilNet
-from hpcsurrogate.models.tensor_basis import TensorBasisNet
+from hpcsurrogate.models.tensor_basis import TensorBasisNet, TensorBasisStress
 
 # How the names of buffers end that say in which units and at which width a network works, rather than what it has
 # learned.
@@ -190,17 +193,34 @@ def load_weights(experiment: Experiment, paths: RunPaths) -> nn.Module:
     DataError           if the run has no weights yet
     ModelRefusedError   if the file does not hold the weights of the network that the experiment describes
     """
-    if not paths.weights.is_file():
-        raise DataError(f"{paths.weights}: no trained weights; run `hpcsurrogate train` first")
-    module = build_model(experiment.train.model, experiment.host, experiment.flow, None)
+    return with_weights(build_model(experiment.train.model, experiment.host, experiment.flow, None), paths.weights)
+
+
+def with_weights(module: nn.Module, path: Path) -> nn.Module:
+    """A network with the weights of a file, in evaluation mode.
+
+    Raises
+    ------
+    DataError           if there is no file
+    ModelRefusedError   if it does not hold the weights of this network
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no trained weights; train first")
     try:
-        state = load_file(paths.weights)
+        state = load_file(path)
         module.load_state_dict(state)
     except Exception as error:
         summary = " ".join(str(error).split())[:200]
         raise ModelRefusedError(
-            f"{paths.weights}: not the weights of train.model ({summary}); train again with this configuration"
+            f"{path}: not the weights of train.model ({summary}); train again with this configuration"
         ) from error
     if not all(torch.isfinite(tensor).all() for tensor in state.values()):
-        raise ModelRefusedError(f"{paths.weights}: holds weights that are not finite; train again")
+        raise ModelRefusedError(f"{path}: holds weights that are not finite; train again")
     return module.eval().requires_grad_(False)
+
+
+def build_cell_model(model: TensorBasisModel | GradientModel) -> nn.Module:
+    """The stress of a cell from its scaled gradient and width, with new weights if it has any."""
+    if isinstance(model, GradientModel):
+        return GradientStress()
+    return TensorBasisStress(3, model.channels, model.hidden_layers)

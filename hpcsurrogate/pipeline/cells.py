@@ -4,9 +4,10 @@ import math
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import nn
 
-from hpcsurrogate.core.atomic import write_json_atomic
+from hpcsurrogate.core.atomic import atomic_path, write_json_atomic
 from hpcsurrogate.core.config_cells import CellExperiment
 from hpcsurrogate.core.errors import ConfigError, DataError
 from hpcsurrogate.core.log import get_logger
@@ -16,28 +17,14 @@ from hpcsurrogate.core.provenance import digest
 from hpcsurrogate.data.cells import CellCatalogue
 from hpcsurrogate.export.pointwise import NUM_GOLDEN_CELLS, describe_pointwise, write_pointwise
 from hpcsurrogate.export.pointwise_closure import SmagorinskyStress
-from hpcsurrogate.train.cells import DIAGONAL, Cells, fit_cells
+from hpcsurrogate.models.gradient_stress import GradientStress
+from hpcsurrogate.train.cells import Cells, fit_cells
 
 log = get_logger("fit")
 
 
-class GradientStress(nn.Module):
-    """tau_dev = (Delta^2 / 12 G G^T)_dev, the first term of a box filter's Taylor series on cells of any shape.
-
-    Clark, Ferziger and Reynolds 1979, doi:10.1017/S002211207900001X, with G the scaled gradient.
-    """
-
-    def forward(self, velocity_gradient: Tensor, filter_width: Tensor) -> Tensor:
-        """Deviatoric stress (n, 6) [m^2/s^2] of gradients (n, 9) [1/s] and widths (n,) [m]."""
-        gradient = velocity_gradient.reshape(-1, 3, 3)
-        rows, columns = torch.triu_indices(3, 3)
-        stress = (gradient @ gradient.transpose(1, 2))[:, rows, columns] * (filter_width.square() / 12)[:, None]
-        stress[:, DIAGONAL] = stress[:, DIAGONAL] - stress[:, DIAGONAL].mean(1, keepdim=True)
-        return stress
-
-
 def run_fit(experiment: CellExperiment, paths: RunPaths) -> dict:
-    """Train on paths.cells; write paths.pointwise with its checksum and card, and paths.fit, the scores.
+    """Train on paths.cells; write paths.weights, paths.pointwise with checksum and card, and paths.fit, the scores.
 
     Parameters
     ----------
@@ -56,7 +43,7 @@ def run_fit(experiment: CellExperiment, paths: RunPaths) -> dict:
     DivergedError    if the loss is not finite
     """
     catalogue = CellCatalogue.read(paths.cells)
-    num_training = len(catalogue.files) - math.ceil(experiment.prepare.validation * len(catalogue.files))
+    num_training = experiment.prepare.num_training(len(catalogue.files))
     if num_training < 1:
         raise ConfigError(f"{paths.cells}: {len(catalogue.files)} time(s) are too few for training and validation")
     samples = [catalogue.samples(files) for files in (catalogue.files[:num_training], catalogue.files[num_training:])]
@@ -64,6 +51,8 @@ def run_fit(experiment: CellExperiment, paths: RunPaths) -> dict:
     if not (training.strength > 0 and validation.strength > 0):
         raise DataError(f"{paths.cells}: the stress is zero at all times of a split; ingest times with turbulence")
     network, history = fit_cells(experiment.train, training, validation, experiment.seed)
+    with atomic_path(paths.weights) as temporary:
+        save_file(network.state_dict(), temporary)
     constant = smagorinsky_constant(training)
     closures = {"learned": network, "smagorinsky": SmagorinskyStress(3, constant), "gradient": GradientStress()}
     errors = {name: validation.error(closure) for name, closure in closures.items()}

@@ -17,7 +17,7 @@ from hpcsurrogate.pipeline.stages_fluid import FLUID_STAGES
 def stages_of(experiment: AnyExperiment) -> tuple[Stage, ...]:
     """Return the stages that an experiment walks through, in order."""
     if isinstance(experiment, CellExperiment):
-        judged = CELL_STAGES if experiment.couple is not None else CELL_STAGES[:-2]
+        judged = CELL_STAGES if experiment.couple is not None else CELL_STAGES[:-3]
         return judged if experiment.simulate.run else judged[1:]  # a run that was made before is no stage
     return FLUID_STAGES if isinstance(experiment, FluidExperiment) else STAGES
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from hpcsurrogate.core.config_cells import CellExperiment
+from hpcsurrogate.core.config_cells import LEARNED, CellExperiment
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.pipeline.openfoam import case_files, mesh_coarse_case, own_cases, run_fine_case, what_is_run
@@ -46,6 +46,25 @@ def _what_runs(experiment: CellExperiment) -> Any:
     return state_of_files([*case_files(Path(experiment.prepare.coarse)), experiment.couple.library])
 
 
+def _what_calibrates(experiment: CellExperiment) -> Any:
+    if experiment.calibrate is None:
+        return None
+    settings = experiment.couple.model_dump(mode="json", exclude={"models"})
+    own = (f"turbulenceProperties.{LEARNED}",)
+    files = [state for state in _what_runs(experiment) if _is_of_every_model(Path(state[0])) or state[0].endswith(own)]
+    return [settings, files]
+
+
+def _is_of_every_model(file: Path) -> bool:
+    return not file.name.startswith("turbulenceProperties.")
+
+
+def _calibrate(experiment: CellExperiment, paths: RunPaths, world: World) -> None:
+    from hpcsurrogate.pipeline.coarse_runs import run_calibrate_cells
+
+    run_calibrate_cells(experiment, paths, world)
+
+
 def _couple(experiment: CellExperiment, paths: RunPaths, world: World) -> None:
     from hpcsurrogate.pipeline.coarse_runs import run_couple_cells
 
@@ -75,8 +94,19 @@ CELL_STAGES: tuple[Stage, ...] = (
         "fit",
         "train on the samples and write the artifact",
         ("name", "seed", "train", "export"),
-        ("fit", "pointwise"),
+        ("fit", "weights", "pointwise"),
         _fit,
+    ),
+    Stage(
+        "calibrate",
+        "weigh the parts of its stress in coarse runs",
+        ("calibrate",),
+        ("calibration",),
+        _calibrate,
+        on_ranks=True,
+        optional=("calibrated",),
+        idle_without="calibrate",
+        inputs=_what_calibrates,
     ),
     Stage(
         "couple",

@@ -14,7 +14,7 @@ from hpcsurrogate.core.config_cells import CellTraining
 from hpcsurrogate.core.errors import DivergedError
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.data.cells import CellSamples
-from hpcsurrogate.models.tensor_basis import TensorBasisStress
+from hpcsurrogate.models.build import build_cell_model
 from hpcsurrogate.train.schedule import learning_rate
 
 log = get_logger("fit")
@@ -71,8 +71,8 @@ class Cells:
 
 def fit_cells(
     settings: CellTraining, training: Cells, validation: Cells, seed: int
-) -> tuple[TensorBasisStress, list[dict[str, float]]]:
-    """Train a network on cells and return it as it was at its best validation.
+) -> tuple[nn.Module, list[dict[str, float]]]:
+    """Train a network on cells and return it as it was at its best validation; a model without weights as it is.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def fit_cells(
 
     Returns
     -------
-    TensorBasisStress, and for every epoch the roots of the losses {"epoch", "training", "validation"}
+    Module, and for every epoch the roots of the losses {"epoch", "training", "validation"}
 
     Raises
     ------
@@ -94,7 +94,9 @@ def fit_cells(
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = TensorBasisStress(3, settings.model.channels, settings.model.hidden_layers)
+        network = build_cell_model(settings.model)
+    if not list(network.parameters()):
+        return network, []
     optimizer = torch.optim.Adam(network.parameters())
     generator = torch.Generator().manual_seed(seed)
     scale = training.strength

@@ -130,9 +130,8 @@ def write_artifact(
 ) -> Path:
     """Write a closure of cells as an artifact for three dimensions; `largest_gradient` [1/s]."""
     host = HostDescription(kind="finite_volume", order=2, grid_spacing=(0.1, 0.1, 0.1), time_step=0.1)
-    metadata = describe_pointwise(
-        type(core).__name__, 3, FilterDescription(kind="box", width=0.1), host, largest_gradient, dtype=dtype, scaled=scaled
-    )
+    described = FilterDescription(kind="box", width=0.1)
+    metadata = describe_pointwise(type(core).__name__, 3, described, host, largest_gradient, dtype=dtype, scaled=scaled)
     write_pointwise(path, core, metadata)
     return path
 

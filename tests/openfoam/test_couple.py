@@ -21,7 +21,7 @@ FILE = """
 name: channel
 run_dir: {folder}/run
 simulate: {{kind: openfoam, case: fine, start: 0.2}}
-prepare: {{coarse: coarse, run: [blockMesh], validation: 0.3}}
+prepare: {{coarse: coarse, run: [blockMesh], validation: 0.5}}
 train:
   model: {{kind: tensor_basis, channels: 4}}
   epochs: 1
@@ -30,6 +30,7 @@ couple:
   library: {library}
   discard: 0.4
   average_over: [x, z]
+calibrate: {{backscatter: [0, 1]}}
 """
 MODELS = {
     "none": "simulationType laminar;",
@@ -55,9 +56,9 @@ def make_uniform(case):
 
 @pytest.fixture(scope="module")
 def experiment(library, tmp_path_factory):
-    """A fine channel with ten times, a coarse one without a mesh, and the file that names them."""
+    """A fine channel with twenty times, a coarse one without a mesh, and the file that names them."""
     folder = tmp_path_factory.mktemp("coupled")
-    fine = channel(folder / "fine", 10, cells=(8, 6, 8))
+    fine = channel(folder / "fine", 20, cells=(8, 6, 8))
     fine.set("system/controlDict", writeInterval="1")
     make_uniform(fine)
     fine.solve()
@@ -99,10 +100,20 @@ def test_one_command_ends_with_a_verdict_and_a_page(coupled):
     assert (paths.figures / "profiles.png").is_file()
 
 
+def test_the_gains_are_the_best_of_those_tried_and_act(coupled):
+    paths = RunPaths(coupled / "run")
+    calibration = read_json(paths.calibration)
+    errors = {run["backscatter"]: run["error"] for run in calibration["runs"]}
+    assert set(errors) == {0.0, 1.0} and errors[0.0] != errors[1.0]
+    assert calibration["best"] == {"dissipation": 1.0, "backscatter": min(errors, key=errors.__getitem__), "rest": 1.0}
+    used = coupled / "run/couple/learned/constant/pointwise.pt"
+    assert used.read_bytes() == paths.calibrated.read_bytes() != paths.pointwise.read_bytes()
+
+
 def test_all_models_start_from_the_averaged_fine_run(coupled):
-    """Volume is conserved in averages, and so is momentum."""
+    """At the first time that training did not see; volume is conserved in averages, and so is momentum."""
     fine = OpenFoamCase(coupled / "fine")
-    momentum = fine.mesh.volume @ fine.field("U", "0.2", 3)
+    momentum = fine.mesh.volume @ fine.field("U", "2.2", 3)
     starts = []
     for model in MODELS:
         case = OpenFoamCase(coupled / "run/couple" / model)
@@ -153,17 +164,17 @@ def test_a_model_that_fails_is_said_and_the_others_are_scored(coupled):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("command", "change", "words"),
     [
-        ("couple.library=nowhere.so", "nowhere.so: is missing; build it by `make openfoam`"),
-        ("couple.models=[none, WALE, learned]", "turbulenceProperties.WALE: is missing"),
-        ("couple.models=[none, WALE]", "`learned` is one of them"),
-        ("couple.discard=2", "times are too few to score"),
-        ("couple.run=[none-such]", "none-such: is no program here"),
+        ("calibrate", "couple.library=nowhere.so", "nowhere.so: is missing; build it by `make openfoam`"),
+        ("couple", "couple.models=[none, WALE, learned]", "turbulenceProperties.WALE: is missing"),
+        ("couple", "couple.models=[none, WALE]", "`learned` is one of them"),
+        ("calibrate", "couple.discard=2", "times are too few to score"),
+        ("calibrate", "couple.run=[none-such]", "none-such: is no program here"),
     ],
 )
-def test_what_cannot_be_judged_is_one_line(coupled, capsys, change, words):
+def test_what_cannot_be_judged_is_one_line(coupled, capsys, command, change, words):
     with pytest.raises(SystemExit) as left:
-        cli.main(["couple", str(coupled / "channel.yaml"), change])
+        cli.main([command, str(coupled / "channel.yaml"), change])
     assert left.value.code == ConfigError.exit_code
     assert words in capsys.readouterr().err.strip().splitlines()[-1]

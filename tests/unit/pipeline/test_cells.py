@@ -10,7 +10,7 @@ from hpcsurrogate.core.errors import ConfigError, DataError
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.data.cells import CellCatalogue, CellSamples, write_cells
 from hpcsurrogate.export.pointwise_closure import SmagorinskyStress
-from hpcsurrogate.pipeline.cells import GradientStress, run_fit, smagorinsky_constant
+from hpcsurrogate.pipeline.cells import run_fit, smagorinsky_constant
 from hpcsurrogate.train.cells import Cells
 
 
@@ -46,18 +46,6 @@ def test_constant_of_smagorinsky_is_found_again(constant):
     assert smagorinsky_constant(cells) == pytest.approx(constant, rel=1e-6)  # buffers of the closure are float32
     assert cells.error(law) < 1e-6
     assert smagorinsky_constant(Cells.of(samples(lambda g, w: -law(g, w)), torch.float64)) == 0.0
-
-
-def test_gradient_model_is_the_average_over_a_cube_of_a_linear_velocity():
-    """Points spread evenly over a cube of side D scatter by D^2 / 12 along each axis: 40^3 of them by 1/1600 less."""
-    slope = torch.tensor([[1.0, 2.0, -1.0], [0.5, -3.0, 2.0], [1.5, 0.2, 2.0]], dtype=torch.float64)
-    line = (torch.arange(40, dtype=torch.float64) + 0.5) / 40 - 0.5
-    velocity = 0.7 * torch.cartesian_prod(line, line, line) @ slope.T
-    stress = torch.cov(velocity.T, correction=0)
-    stress = stress - torch.eye(3, dtype=torch.float64) * stress.trace() / 3
-    rows, columns = torch.triu_indices(3, 3)
-    found = GradientStress()(slope.reshape(1, 9), torch.tensor([0.7], dtype=torch.float64))[0]
-    assert found.numpy() * (1 - 1 / 1600) == pytest.approx(stress[rows, columns].numpy(), abs=1e-12)
 
 
 def test_too_few_times_and_flows_without_stress_are_refused(tmp_path):

@@ -18,6 +18,8 @@
 namespace hpcs {
 namespace {
 
+constexpr std::int64_t CELLS_AT_ONCE = 8192;  // 64 channels of them in float32 are 2 MB
+
 at::Device device_of(const hpcs_options& options) {
     if (options.device == HPCS_CPU)
         return at::Device(at::kCPU);
@@ -44,12 +46,12 @@ void require_guard(Network& network, const std::string& path) {
         throw Error(HPCS_BAD_MODEL, path + ": its guard lets through what is not finite; export the model again");
 }
 
-/// Of `guarded`: how many cells fell back, and why. A file may say what it likes.
+/// Of `guarded`: add how many cells fell back, and why. A file may say what it likes.
 void count(const at::Tensor& fallen, hpcs_counts& counts) {
     if (fallen.scalar_type() != at::kLong || fallen.dim() != 1 || fallen.size(0) != 3)
         throw Error(HPCS_INTERNAL, "the guard of the artifact returns no three counts; export the model again");
     const auto number = fallen.accessor<std::int64_t, 1>();
-    counts.outside = number[0], counts.not_finite = number[1], counts.failed = number[2];
+    counts.outside += number[0], counts.not_finite += number[1], counts.failed += number[2];
 }
 
 /// Or copying it into the host's array would repeat it along an axis.
@@ -81,27 +83,13 @@ hpcs_counts Closure::apply(int num_inputs, const hpcs_array* inputs, const hpcs_
     hpcs_counts counts{1, require_arrays(ports_, halo_, num_inputs, inputs, output), 0, 0, 0};
     if (counts.cells > 0) {
         std::vector<at::Tensor> fields;
-        for (int i = 0; i < num_inputs; ++i) {
-            // As one block in memory: how a host stores its arrays must not change the bits of the result.
-            at::Tensor field = view_of(inputs[i], device_).to(dtype_).contiguous();
-            fields.push_back(is_block_ ? block_of(std::move(field), ports_.inputs[i]) : std::move(field));
-        }
-        at::Tensor result;
-        if (unguarded_) {
-            result = network_->forward(fields);
-        } else {
-            auto [guarded, fallen] = network_->guarded(fields, is_block_ ? *ports_.halo : 0);
-            result = std::move(guarded);
-            count(fallen, counts);
-        }
-        if (is_block_)
-            result = inner(std::move(result), *output);
-        at::Tensor target = view_of(*output, device_);
-        require_same_shape(result, target);
-        // An output that the network does not compute but passes on lies in the memory of the input.
-        const bool is_input = std::any_of(fields.begin(), fields.end(),
-                                          [&](const at::Tensor& field) { return field.is_alias_of(result); });
-        target.copy_(is_input ? result.clone() : result);
+        for (int i = 0; i < num_inputs; ++i)
+            fields.push_back(view_of(inputs[i], device_));
+        const at::Tensor target = view_of(*output, device_);
+        if (ports_.is_grid || !device_.is_cpu())
+            apply_to(std::move(fields), target, *output, counts);
+        else
+            apply_in_parts(fields, target, *output, counts);
         if (!device_.is_cpu()) {  // where copies are still on their way when torch returns
             const c10::impl::VirtualGuardImpl accelerator(device_.type());
             accelerator.synchronizeStream(accelerator.getStream(device_));
@@ -109,6 +97,43 @@ hpcs_counts Closure::apply(int num_inputs, const hpcs_array* inputs, const hpcs_
     }
     add(counts);
     return counts;
+}
+
+/// Cells that know nothing of each other: so many at once that what lies between two layers stays in the cache.
+void Closure::apply_in_parts(const std::vector<at::Tensor>& fields, const at::Tensor& target, const hpcs_array& output,
+                             hpcs_counts& counts) {
+    for (std::int64_t first = 0; first < counts.cells; first += CELLS_AT_ONCE) {
+        const std::int64_t number = std::min(CELLS_AT_ONCE, counts.cells - first);
+        std::vector<at::Tensor> part;
+        for (const at::Tensor& field : fields)
+            part.push_back(field.narrow(0, first, number));
+        apply_to(std::move(part), target.narrow(0, first, number), output, counts);
+    }
+}
+
+void Closure::apply_to(std::vector<at::Tensor> fields, at::Tensor target, const hpcs_array& output,
+                       hpcs_counts& counts) {
+    for (std::size_t i = 0; i < fields.size(); ++i) {
+        // As one block in memory: how a host stores its arrays must not change the bits of the result.
+        fields[i] = fields[i].to(dtype_).contiguous();
+        if (is_block_)
+            fields[i] = block_of(std::move(fields[i]), ports_.inputs[i]);
+    }
+    at::Tensor result;
+    if (unguarded_) {
+        result = network_->forward(fields);
+    } else {
+        auto [guarded, fallen] = network_->guarded(fields, is_block_ ? *ports_.halo : 0);
+        result = std::move(guarded);
+        count(fallen, counts);
+    }
+    if (is_block_)
+        result = inner(std::move(result), output);
+    require_same_shape(result, target);
+    // An output that the network does not compute but passes on lies in the memory of the input.
+    const bool is_input = std::any_of(fields.begin(), fields.end(),
+                                      [&](const at::Tensor& field) { return field.is_alias_of(result); });
+    target.copy_(is_input ? result.clone() : result);
 }
 
 /// The cells of an input that the network needs: of a halo as many as it reaches, and the field wrapped round along an

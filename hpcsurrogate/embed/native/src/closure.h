@@ -43,6 +43,9 @@ class Closure {
     double most_fallback_;
     std::array<std::atomic<std::int64_t>, 5> totals_{};  // as hpcs_counts
 
+    void apply_in_parts(const std::vector<at::Tensor>& fields, const at::Tensor& target, const hpcs_array& output,
+                        hpcs_counts& counts);
+    void apply_to(std::vector<at::Tensor> fields, at::Tensor target, const hpcs_array& output, hpcs_counts& counts);
     at::Tensor block_of(at::Tensor field, const Port& port) const;
     at::Tensor inner(at::Tensor field, const hpcs_array& output) const;
     void add(const hpcs_counts& counts);
