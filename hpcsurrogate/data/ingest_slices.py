@@ -16,7 +16,9 @@ log = get_logger("ingest")
 
 AXES = "xyz"
 STRESSES = ("xx", "xy", "xz", "yy", "yz", "zz")
-SURE = 5.0  # standard errors that a rate is above zero, or no viscosity can be had from it
+# A slice counts whose rate is so many standard errors from zero: a viscosity fitted to rates so sure comes out too
+# small by 1/SURE^2 at most. To choose by the stress would favour slices where it is large by chance.
+SURE = 10.0
 
 
 def samples_of_slices(ingest: ChunkIngest | DumpIngest, units: str, folder: Path) -> list[MaterialSample]:
@@ -89,8 +91,9 @@ def _samples(path: Path, blocks: Slices, flow: int) -> list[MaterialSample]:
 
 
 def _warn_of_short_blocks(path: Path, slices: Slices, ingest: SliceIngest) -> None:
-    kept = slices.stress[int(ingest.discard * len(slices.stress)) :]
-    found = block_average(kept.reshape(len(kept), -1), ingest.blocks)
+    # The flow is slower than the stress: it takes the time that momentum needs to cross the channel.
+    both = np.concatenate([slices.stress, slices.momentum], axis=2)[int(ingest.discard * len(slices.stress)) :]
+    found = block_average(both.reshape(len(both), -1), ingest.blocks)
     if not found.is_sure:
         log.warning(
             "%s: a block of %d averages is shorter than %d correlation times (%.1f averages): errors are too small;"
