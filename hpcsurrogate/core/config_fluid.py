@@ -79,7 +79,9 @@ class SliceIngest(Section):
 
     axis: Axis = Field("y", description="across the channel: slices lie one after the other along it")
     flow: Axis = Field("x", description="of the flow: its gradient across is taken, others are zero")
-    wall_layer: NonNegativeFloat = Field(4.0, description="at either end of the fluid, left out; lies in layers there")
+    wall_layer: NonNegativeFloat = Field(
+        4.0, description="at either end of the fluid, left out: it lies in layers there"
+    )
     discard: Discard = 0.2
     blocks: Blocks = 16
     held_out: HeldOut = ()

@@ -137,6 +137,36 @@ def test_slices_that_move_or_lean_are_refused(tmp_path):
         bin_dump(tmp_path / "d", 1, 1.0, "lj", VIRIAL)
 
 
+CHUNKS = """# Chunk-averaged data for fix slices and group all
+# Timestep Number-of-chunks Total-count
+# Chunk {places} Ncount density/number density/mass vx vy vz temp s1 s2 s3 s4 s5 s6
+100 2 30
+ 1 {first} 10 0.5 0.5 2 0 0 3 -1 0 0 -1 0 -1
+ 2 {second} 20 1.0 {mass} 0 0 0 1 -1 0 0 -1 0 -1
+"""
+STRESS = ["s1", "s2", "s3", "s4", "s5", "s6"]
+
+
+def test_chunks_of_lammps_by_hand(tmp_path):
+    path = tmp_path / "slices.txt"
+    path.write_text(CHUNKS.format(places="Coord1", first=0.5, second=1.5, mass=1.0))
+    found = bin_chunks(path, 2, "lj", STRESS).fields()
+    assert found.centres.tolist() == [0.5, 1.5] and found.density.tolist() == [0.5, 1.0]
+    # The flow's own energy, 2^2 / 3 of the first temperature, and its flux of momentum, 0.5 2^2, are taken away.
+    assert found.temperature == pytest.approx([3 - 4 / 3, 1.0])
+    assert found.stress[:, 0] == pytest.approx([-0.5 + 0.5 * 4, -1.0]) and found.stress[:, 3].tolist() == [-0.5, -1.0]
+
+
+def test_chunks_that_are_no_slices_of_one_mass_are_refused(tmp_path):
+    path = tmp_path / "slices.txt"
+    path.write_text(CHUNKS.format(places="Coord1", first=0.5, second=1.5, mass=1.1))
+    with pytest.raises(DataError, match=r"slices.txt: atoms have several masses.*use ingest.kind: dump"):
+        bin_chunks(path, 2, "lj", STRESS)
+    path.write_text(CHUNKS.format(places="Coord1 Coord2", first="0.5 0.5", second="1.5 0.5", mass=1.0))
+    with pytest.raises(DataError, match=r"slices.txt: line 3: chunks are no slices; use compute chunk/atom bin/1d"):
+        bin_chunks(path, 2, "lj", STRESS)
+
+
 def test_errors_of_independent_stretches(tmp_path):
     """200 draws of ten frames: the jackknife's variance is right to a tenth, for the temperature, which is no sum."""
     found = []
