@@ -3,15 +3,23 @@
 Quantities are in the units of the LAMMPS scripts (`simulate.units`); in `lj` everything is reduced.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from hpcsurrogate.core.section import PositiveFloat, PositiveInt, Section
+from hpcsurrogate.core.section import NonNegativeFloat, PositiveFloat, PositiveInt, Section
 
 Values = Annotated[tuple[float, ...], Field(min_length=1)]
 Names = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 Component = Literal["xx", "xy", "xz", "yx", "yy", "yz", "zx", "zy", "zz"]
+Axis = Literal["x", "y", "z"]
+SixColumns = tuple[str, str, str, str, str, str]
+Discard = Annotated[float, Field(ge=0, lt=1, description="share of the record, the first of it: start-up")]
+Blocks = Annotated[int, Field(ge=4, description="averages of which the standard error is taken")]
+HeldOut = Annotated[
+    tuple[dict[Names, float], ...],
+    Field(description="states that training never sees: runs with these values of variables"),
+]
 
 
 class Sweep(Section):
@@ -47,27 +55,83 @@ class LammpsSource(Sweep):
     )
 
 
-class LammpsIngest(Section):
-    """What a run leaves behind, and how it becomes a sample of the law.
+class ShearIngest(Section):
+    """Runs of homogeneous shear: one sample a run, from the rows of a `fix ave/time`."""
 
-    Homogeneous shear: one sample a run, from the rows of a `fix ave/time`.
-    """
-
+    kind: Literal["shear"] = "shear"
     averages: str = Field("averages.txt", description="file of `fix ave/time` in the folder of each run")
     density: str = Field("density", description="column of it, or variable of the sweep")
     temperature: str = Field("temperature", description="column of it, or variable of the sweep")
-    pressure: tuple[str, str, str, str, str, str] = Field(
+    pressure: SixColumns = Field(
         ("pxx", "pxy", "pxz", "pyy", "pyz", "pzz"),
         description="columns of it: the pressure tensor, xx, xy, xz, yy, yz, zz",
     )
     gradient: dict[Component, str] = Field(
         {"xy": "rate"}, description="du_i/dx_j at key ij: column of it, or variable of the sweep; others are zero"
     )
-    discard: Annotated[float, Field(ge=0, lt=1)] = Field(0.2, description="share of the rows, the first ones: start-up")
-    blocks: Annotated[int, Field(ge=4)] = Field(16, description="averages of which the standard error is taken")
-    held_out: tuple[dict[Names, float], ...] = Field(
-        (), description="states that training never sees: runs with these values of variables"
+    discard: Discard = 0.2
+    blocks: Blocks = 16
+    held_out: HeldOut = ()
+
+
+class SliceIngest(Section):
+    """Runs in a channel: a sample for each slice across it, but for those at the walls. Base of both kinds."""
+
+    axis: Axis = Field("y", description="across the channel: slices lie one after the other along it")
+    flow: Axis = Field("x", description="of the flow: its gradient across is taken, others are zero")
+    wall_layer: NonNegativeFloat = Field(
+        4.0, description="at either end of the fluid, left out: it lies in layers there"
     )
+    discard: Discard = 0.2
+    blocks: Blocks = 16
+    held_out: HeldOut = ()
+
+    @model_validator(mode="after")
+    def _flow_along_slices(self):
+        if self.axis == self.flow:
+            raise ValueError(f"the flow is along {self.flow}, across the slices; make axis and flow differ")
+        return self
+
+
+class ChunkIngest(SliceIngest):
+    """Slices that LAMMPS averaged."""
+
+    kind: Literal["chunks"]
+    file: str = Field(
+        "slices.txt",
+        description="of `fix ave/chunk` in the folder of each run: density/number density/mass vx vy vz temp, stress",
+    )
+    stress: SixColumns = Field(
+        ("c_stress[1]", "c_stress[4]", "c_stress[5]", "c_stress[2]", "c_stress[6]", "c_stress[3]"),
+        description="columns of `compute stress/atom NULL`, kinetic part included: xx, xy, xz, yy, yz, zz",
+    )
+
+
+class DumpIngest(SliceIngest):
+    """Slices of a dump."""
+
+    kind: Literal["dump"]
+    file: str = Field("atoms.dump", description="of `dump custom` in the folder of each run, also .gz")
+    width: PositiveFloat = Field(description="of a slice, rounded so that slices fill the box")
+    virial: SixColumns = Field(
+        ("c_virial[1]", "c_virial[4]", "c_virial[5]", "c_virial[2]", "c_virial[6]", "c_virial[3]"),
+        description="columns of `compute stress/atom NULL virial`, without kinetic part: xx, xy, xz, yy, yz, zz",
+    )
+    masses: tuple[PositiveFloat, ...] = Field(
+        (), description="of atom types 1, 2, ..., for a dump without the column mass"
+    )
+
+
+def _kind_of(section: Any) -> str:
+    """Files that do not say what their runs are have homogeneous ones."""
+    return str(section.get("kind", "shear") if isinstance(section, dict) else getattr(section, "kind", "shear"))
+
+
+# How runs become samples of the law.
+LammpsIngest = Annotated[
+    Annotated[ShearIngest, Tag("shear")] | Annotated[ChunkIngest, Tag("chunks")] | Annotated[DumpIngest, Tag("dump")],
+    Discriminator(_kind_of),
+]
 
 
 class ViscousLawModel(Section):
@@ -129,7 +193,7 @@ class FluidExperiment(Section):
     ranks: PositiveInt = Field(1, description="ranks that `run` starts for the stages that can use them")
     threads_per_rank: PositiveInt = 1
     simulate: LammpsSource
-    ingest: LammpsIngest = LammpsIngest()
+    ingest: LammpsIngest = ShearIngest()
     train: LawTraining
     propose: Proposals | None = Field(None, description="the next runs; none: nothing is proposed")
     couple: ChannelCase | None = Field(None, description="a channel to compare the laws in; none: held-out runs decide")
@@ -138,6 +202,8 @@ class FluidExperiment(Section):
     def _one_space_of_states(self):
         if self.propose is None:
             return self
+        if not isinstance(self.ingest, ShearIngest):
+            raise ValueError("propose needs runs whose state is known beforehand: ingest.kind shear")
         first = set(self.simulate.grid)
         if strange := sorted(name for sweep in self.simulate.more for name in first ^ set(sweep.grid)):
             raise ValueError(f"propose needs the same variables in every grid; {strange[0]} stands in some alone")

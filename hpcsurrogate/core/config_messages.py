@@ -36,7 +36,7 @@ def first_problem(error: ValidationError, tree: MarkedTree, model: type[BaseMode
     schema = model.model_json_schema()
     problems: dict[Path, list[dict[str, Any]]] = {}
     for problem in error.errors(include_url=False):
-        problems.setdefault(_data_path(problem["loc"], tree.content), []).append(problem)
+        problems.setdefault(_data_path(problem, tree.content), []).append(problem)
     rank = {"extra_forbidden": 0, "missing": 2}
     path, found = min(problems.items(), key=lambda item: rank.get(item[1][0]["type"], 1))
     what = " or ".join(dict.fromkeys(_describe(problem, path, tree, schema) for problem in found))
@@ -46,15 +46,16 @@ def first_problem(error: ValidationError, tree: MarkedTree, model: type[BaseMode
     return f"{tree.place(written)}: {dotted + ': ' if dotted else ''}{what}{more}"
 
 
-def _data_path(location: Path, content: Any) -> Path:
+def _data_path(problem: dict[str, Any], content: Any) -> Path:
     """Drop from pydantic's location what is no key of the file: names of variants and of alternative types."""
     path: list[str | int] = []
+    location: Path = problem["loc"]
     for index, part in enumerate(location):
         known = range(len(content)) if isinstance(content, list) else content
         if isinstance(content, (dict, list)) and part in known:
             content = content[part]
-        elif isinstance(content, dict) and index == len(location) - 1:
-            pass  # a missing key
+        elif problem["type"] == "missing" and isinstance(content, dict) and index == len(location) - 1:
+            pass
         else:
             continue
         path.append(part)
@@ -68,10 +69,11 @@ def _describe(problem: dict[str, Any], path: Path, tree: MarkedTree, schema: dic
         return f"unknown key{_did_you_mean(str(path[-1]), known) or '; known here are ' + ', '.join(known)}"
     if kind == "missing":
         return "required key is missing; add it"
-    if kind in ("union_tag_not_found", "union_tag_invalid"):
+    if kind == "union_tag_not_found":
         kinds = list(_schema_at(path, tree.content, schema, follow_kind=False)["discriminator"]["mapping"])
-        if kind == "union_tag_not_found":
-            return f"`kind` is missing; add one of {', '.join(kinds)}"
+        return f"`kind` is missing; add one of {', '.join(kinds)}"
+    if kind == "union_tag_invalid":
+        kinds = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
         return f"kind {context['tag']!r} is none of {', '.join(kinds)}{_did_you_mean(context['tag'], kinds)}"
     if kind == "literal_error":
         choices = [choice.strip("' ") for choice in context["expected"].replace(" or ", ", ").split(", ")]
@@ -135,6 +137,8 @@ def _resolve(schema: dict[str, Any], content: Any, definitions: dict[str, Any], 
             if reference is None:
                 return schema
             schema = {"$ref": reference}
+        elif follow_kind and "oneOf" in schema and isinstance(content, dict):
+            return _variant(schema["oneOf"], content, definitions)
         elif "anyOf" in schema and "discriminator" not in schema:
             optional = [choice for choice in schema["anyOf"] if choice.get("type") != "null"]
             if len(optional) != 1:
@@ -142,3 +146,12 @@ def _resolve(schema: dict[str, Any], content: Any, definitions: dict[str, Any], 
             schema = optional[0]
         else:
             return schema
+
+
+def _variant(choices: list[dict[str, Any]], content: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """The section of the file's `kind`, where one of them is meant by a file that has none."""
+    sections = [definitions[choice["$ref"].rsplit("/", 1)[-1]] for choice in choices]
+    kinds = [section["properties"]["kind"] for section in sections]
+    default = next((kind["default"] for kind in kinds if "default" in kind), None)
+    named = (s for s, kind in zip(sections, kinds, strict=True) if kind["const"] == content.get("kind", default))
+    return next(named, {})

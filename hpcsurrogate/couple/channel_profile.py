@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcsurrogate.core.errors import DataError
+from hpcsurrogate.data.bins import filled_slices, inner_slices
 from hpcsurrogate.sources.lammps_chunks import read_chunk_averages
 
 COLUMNS = ("Coord1", "Ncount", "density/number", "vx", "heat")  # heat: temperature of the motion along z
@@ -32,8 +33,7 @@ class Profile:
 
     def inner(self, wall_layer: float) -> np.ndarray:
         """Which slices are at least so far from the outermost fluid, shape (n,), bool."""
-        half = 0.5 * (self.y[1] - self.y[0])
-        return (self.y - self.y[0] + half >= wall_layer) & (self.y[-1] - self.y + half >= wall_layer)
+        return inner_slices(self.y, wall_layer)
 
 
 def read_profile(path: Path) -> Profile:
@@ -49,10 +49,12 @@ def read_profile(path: Path) -> Profile:
             f"{path}: {len(chunks.steps)} frames are too few for {NUM_BLOCKS} blocks; give the run more steps"
         )
     y, count, density, velocity, temperature = (chunks.column(name) for name in COLUMNS)
-    # A slice that a stray atom touches now and then is no fluid.
-    fluid = count.mean(0) > 0.1 * count.mean(0).max()
-    if fluid.sum() < NUM_BLOCKS or not np.array_equal(np.flatnonzero(np.diff(np.flatnonzero(fluid)) != 1), []):
-        raise DataError(f"{path}: the fluid does not fill a row of slices; see configs/lammps/channel.lmp")
+    try:
+        fluid = filled_slices(count.mean(0))
+    except ValueError as error:
+        raise DataError(f"{path}: {error}; see configs/lammps/channel.lmp") from None
+    if fluid.sum() < NUM_BLOCKS:
+        raise DataError(f"{path}: {fluid.sum()} slices hold fluid, too few; see configs/lammps/channel.lmp")
     length = len(chunks.steps) // NUM_BLOCKS
 
     def blocks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -1,22 +1,22 @@
 """Runs of LAMMPS as samples of a material: every rank reads its share of the runs, rank 0 writes material.hdf5.
 
 A run of homogeneous shear is one sample: means over the rows of its `fix ave/time` without the start, and for the
-stress the standard error of the mean from averages of blocks.
+stress the standard error of the mean from averages of blocks. A run in a channel has several: ingest_slices.py.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 import hpcsurrogate
-from hpcsurrogate.core.config_fluid import FluidExperiment, LammpsIngest
+from hpcsurrogate.core.config_fluid import FluidExperiment, LammpsIngest, ShearIngest
 from hpcsurrogate.core.errors import ConfigError, DataError
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.core.provenance import digest
 from hpcsurrogate.data.block_average import LONG_ENOUGH, block_average
-from hpcsurrogate.data.material import MaterialFile, MaterialSamples, write_material
+from hpcsurrogate.data.ingest_slices import samples_of_slices
+from hpcsurrogate.data.material import MaterialFile, MaterialSample, MaterialSamples, write_material
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.sources.lammps_averages import Averages, read_averages
 from hpcsurrogate.sources.lammps_runs import LammpsRun, finished_runs
@@ -24,17 +24,6 @@ from hpcsurrogate.sources.lammps_runs import LammpsRun, finished_runs
 log = get_logger("ingest")
 
 COMPONENTS = ("xx", "xy", "xz", "yx", "yy", "yz", "zx", "zy", "zz")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One sample, before it has its state."""
-
-    density: float
-    temperature: float
-    velocity_gradient: np.ndarray
-    stress: np.ndarray
-    stress_error: np.ndarray
 
 
 def run_ingest(experiment: FluidExperiment, paths: RunPaths, world: World) -> MaterialSamples:
@@ -67,33 +56,40 @@ def run_ingest(experiment: FluidExperiment, paths: RunPaths, world: World) -> Ma
         own = []
         for index in world.share(range(len(runs))):
             run = runs[index]
-            own.append((index, run_row(experiment.ingest, run, paths.sweep / run.name)))
-    rows = [
-        row for _, row in sorted((pair for of_rank in world.allgather(own) for pair in of_rank), key=lambda p: p[0])
-    ]
+            own.extend((index, sample) for sample in samples_of_run(experiment, run, paths.sweep / run.name))
+    # The sort is stable, so that slices stay in their order.
+    pairs = sorted((pair for of_rank in world.allgather(own) for pair in of_rank), key=lambda pair: pair[0])
+    of_run, rows = [index for index, _ in pairs], [sample for _, sample in pairs]
     samples = MaterialSamples(
         np.array([row.density for row in rows]),
         np.array([row.temperature for row in rows]),
         np.stack([row.velocity_gradient for row in rows]),
         np.stack([row.stress for row in rows]),
         np.stack([row.stress_error for row in rows]),
-        states,
-        held_out,
+        states[of_run],
+        held_out[of_run],
     )
     with world.failing_together():
         if world.rank == 0:
-            names = tuple(run.name for run in runs)
+            names = tuple(runs[index].name for index in of_run)
             configuration = digest([hpcsurrogate.__version__, experiment.ingest.model_dump(mode="json"), names])
             write_material(paths.material, samples, MaterialFile(experiment.simulate.units, names, configuration))
             log.info(
-                "%d runs of %d states, %d runs held out, written to %s",
-                len(runs), len(set(states)), held_out.sum(), paths.material,
+                "%d samples of %d runs and %d states, %d runs held out, written to %s",
+                len(rows), len(runs), len(set(states)), held_out.sum(), paths.material,
             )  # fmt: skip
     return samples
 
 
-def run_row(ingest: LammpsIngest, run: LammpsRun, folder: Path) -> Row:
-    """Return the sample of a run of homogeneous shear, which left its files in `folder`.
+def samples_of_run(experiment: FluidExperiment, run: LammpsRun, folder: Path) -> list[MaterialSample]:
+    """Return the samples of a run, which left its files in `folder`; raises as the functions for each kind."""
+    if isinstance(experiment.ingest, ShearIngest):
+        return [sample_of_shear(experiment.ingest, run, folder)]
+    return samples_of_slices(experiment.ingest, experiment.simulate.units, folder)
+
+
+def sample_of_shear(ingest: ShearIngest, run: LammpsRun, folder: Path) -> MaterialSample:
+    """Return the sample of a run of homogeneous shear.
 
     Raises
     ------
@@ -131,7 +127,7 @@ def run_row(ingest: LammpsIngest, run: LammpsRun, folder: Path) -> Row:
             raise DataError(
                 f"{averages.path}: {name} is {value:g}, not above zero; correct ingest.{name} or the script"
             )
-    return Row(density, temperature, gradient, -blocks.mean, blocks.error)
+    return MaterialSample(density, temperature, gradient, -blocks.mean, blocks.error)
 
 
 def state_numbers(experiment: FluidExperiment, runs: list[LammpsRun]) -> np.ndarray:

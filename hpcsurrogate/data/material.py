@@ -33,8 +33,19 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
+class MaterialSample:
+    """One sample, before it has its state; as in MaterialSamples."""
+
+    density: float
+    temperature: float
+    velocity_gradient: np.ndarray
+    stress: np.ndarray
+    stress_error: np.ndarray
+
+
+@dataclass(frozen=True)
 class MaterialSamples:
-    """Runs side by side, in the units of the runs.
+    """Runs, or slices of them, side by side, in the units of the runs.
 
     Attributes
     ----------
@@ -43,7 +54,8 @@ class MaterialSamples:
     velocity_gradient : ndarray, shape (n, 9), float64    G_ij = du_i/dx_j, row by row
     stress : ndarray, shape (n, 6), float64               Cauchy stress sigma = -(pressure tensor), positive in tension;
                                                           the momentum equation gets +div(sigma)
-    stress_error : ndarray, shape (n, 6), float64         standard error of each mean, from block averages
+    stress_error : ndarray, shape (n, 6), float64         standard error of each mean, from block averages; of a slice,
+                                                          that of the gradient times the viscosity is in it
     state : ndarray, shape (n,), int64                    of the state: equal for runs that differ in the seed alone
     held_out : ndarray, shape (n,), bool                  training must not see it
     """
@@ -64,7 +76,7 @@ class MaterialFile:
     Attributes
     ----------
     units : str              style of the LAMMPS scripts: lj, real, metal, si or electron
-    runs : tuple of str      name of each row's run
+    runs : tuple of str      name of each row's run; slices of one run share it
     configuration : str      digest of all that decided the contents
     """
 
