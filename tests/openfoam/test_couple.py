@@ -166,9 +166,9 @@ def test_a_model_that_fails_is_said_and_the_others_are_scored(coupled):
 @pytest.mark.parametrize(
     ("command", "change", "words"),
     [
-        ("calibrate", "couple.library=nowhere.so", "nowhere.so: is missing; build it by `make openfoam`"),
         ("couple", "couple.models=[none, WALE, learned]", "turbulenceProperties.WALE: is missing"),
         ("couple", "couple.models=[none, WALE]", "`learned` is one of them"),
+        ("calibrate", "couple.library=nowhere.so", "nowhere.so: is missing; build it by `make openfoam`"),
         ("calibrate", "couple.discard=2", "times are too few to score"),
         ("calibrate", "couple.run=[none-such]", "none-such: is no program here"),
     ],
