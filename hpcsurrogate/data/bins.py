@@ -16,7 +16,7 @@ Legend: t stretches of time; n slices; tensors are xx, xy, xz, yy, yz, zz.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -24,6 +24,7 @@ import numpy as np
 from hpcsurrogate.sources.lammps_units import UnitStyle
 
 ROWS, COLUMNS = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 2, 1, 2, 2])  # of xx, xy, xz, yy, yz, zz
+SUMS = ("number", "mass", "momentum", "heat", "stress")
 LEAST_FILLING = 0.1  # of the fullest slice: what a stray atom touches now and then holds no fluid
 
 
@@ -90,8 +91,7 @@ class Slices:
     stress: np.ndarray
 
     def _sums(self, change: Callable[[np.ndarray], np.ndarray]) -> Self:
-        names = [field.name for field in fields(self)][3:]
-        return replace(self, **{name: change(getattr(self, name)) for name in names})
+        return replace(self, **{name: change(getattr(self, name)) for name in SUMS})
 
     def at(self, slices: np.ndarray) -> Self:
         """Return some slices, chosen by a mask or by their numbers."""
