@@ -193,11 +193,13 @@ def load_weights(experiment: Experiment, paths: RunPaths) -> nn.Module:
     DataError           if the run has no weights yet
     ModelRefusedError   if the file does not hold the weights of the network that the experiment describes
     """
-    return with_weights(build_model(experiment.train.model, experiment.host, experiment.flow, None), paths.weights)
+    return with_weights(
+        build_model(experiment.train.model, experiment.host, experiment.flow, None), paths.weights, "train"
+    )
 
 
-def with_weights(module: nn.Module, path: Path) -> nn.Module:
-    """A network with the weights of a file, in evaluation mode.
+def with_weights(module: nn.Module, path: Path, stage: str) -> nn.Module:
+    """A network with the weights of a file that a stage writes, in evaluation mode.
 
     Raises
     ------
@@ -205,7 +207,7 @@ def with_weights(module: nn.Module, path: Path) -> nn.Module:
     ModelRefusedError   if it does not hold the weights of this network
     """
     if not path.is_file():
-        raise DataError(f"{path}: no trained weights; train first")
+        raise DataError(f"{path}: no trained weights; run `hpcsurrogate {stage}` first")
     try:
         state = load_file(path)
         module.load_state_dict(state)

@@ -104,7 +104,7 @@ def combinations(calibration: Calibration) -> list[Gains]:
 def write_with_gains(path: Path, experiment: CellExperiment, paths: RunPaths, gains: Gains) -> None:
     """Write the artifact of a run again, with gains on the parts of its stress."""
     artifact = load_artifact(paths.pointwise)
-    core = StressGains(with_weights(build_cell_model(experiment.train.model), paths.weights), *gains)
+    core = StressGains(with_weights(build_cell_model(experiment.train.model), paths.weights, "fit"), *gains)
     write_pointwise(path, core, artifact.metadata, artifact.golden_inputs)
 
 

@@ -44,7 +44,7 @@ def run_report_cells(experiment: CellExperiment, paths: RunPaths) -> None:
 
     Notes
     -----
-    tests/unit/report/test_cells.py
+    tests/openfoam/test_couple.py
     """
     coupling = read_json(paths.coupling)
     kept = [axis for axis in AXES if axis not in experiment.couple.average_over]

@@ -58,7 +58,7 @@ def run_report_law(experiment: FluidExperiment, paths: RunPaths) -> None:
 
     Notes
     -----
-    tests/unit/report/test_fluid.py
+    tests/pipeline/test_lammps_channel.py
     """
     coupling, scores = read_json(paths.coupling), read_json(paths.fit)
     with figure_style():
