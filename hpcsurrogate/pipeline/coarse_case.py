@@ -19,14 +19,22 @@ from hpcsurrogate.couple.cell_verdict import CoarseRun
 from hpcsurrogate.data.ingest_openfoam import averages_between
 from hpcsurrogate.parallel.world import World
 from hpcsurrogate.physics.cell_averages import CellAverages
-from hpcsurrogate.pipeline.openfoam import case_files, checked_commands, copy_case, do_commands, own_cases
+from hpcsurrogate.pipeline.openfoam import (
+    TURBULENCE,
+    case_files,
+    checked_commands,
+    copy_case,
+    do_commands,
+    is_of_model,
+    own_cases,
+    turbulence_of,
+)
 from hpcsurrogate.sources.openfoam import OpenFoamCase
 from hpcsurrogate.sources.openfoam_files import read_number, write_velocity
 from hpcsurrogate.sources.openfoam_mesh import velocity_on_boundary
 
 log = get_logger("couple")
 
-TURBULENCE = Path("constant", "turbulenceProperties")
 TRANSPORT = Path("constant", "transportProperties")
 MESH = Path("constant", "polyMesh")
 CONTROL = Path("system", "controlDict")
@@ -65,7 +73,7 @@ class CoarseCase:
         """
         couple, own = experiment.couple, own_cases(experiment)
         for model in models:
-            path = Path(experiment.prepare.coarse) / _of_model(model)
+            path = Path(experiment.prepare.coarse) / turbulence_of(model)
             if not path.is_file():
                 raise ConfigError(f"couple.models: {path}: is missing; write what turbulenceProperties is for {model}")
         if not Path(couple.library).is_file():
@@ -154,24 +162,19 @@ class CoarseCase:
 
     def _what_decides(self, model: str, start: np.ndarray, artifact: Path | None) -> str:
         source, couple = Path(self.experiment.prepare.coarse), self.experiment.couple
-        others = {TURBULENCE, *map(_of_model, couple.models)} - {_of_model(model)}
-        files = [file for file in case_files(source) if file.relative_to(source) not in others]
+        files = [file for file in case_files(source) if is_of_model(file, model)]
         files += [] if artifact is None else [artifact, Path(couple.library)]
         return digest([list(couple.run), [sha256_file(file) for file in files], digest(start.tolist())])
 
     def _set_up(self, folder: Path, model: str, artifact: Path | None) -> None:
         copy_case(Path(self.experiment.prepare.coarse), folder)
         shutil.copytree(self.meshed.path / MESH, folder / MESH, dirs_exist_ok=True)
-        shutil.copyfile(folder / _of_model(model), folder / TURBULENCE)
+        shutil.copyfile(folder / turbulence_of(model), folder / TURBULENCE)
         if artifact is not None:
             shutil.copyfile(artifact, folder / "constant" / ARTIFACT)
             shutil.copyfile(f"{artifact}.sha256", folder / "constant" / f"{ARTIFACT}.sha256")
             with (folder / CONTROL).open("a") as file:
                 file.write(f'\nlibs ("{Path(self.experiment.couple.library).resolve()}");\n')
-
-
-def _of_model(model: str) -> Path:
-    return TURBULENCE.with_name(f"{TURBULENCE.name}.{model}")
 
 
 def _require_times(times: list[str], case: Path, keys: str) -> None:

@@ -22,6 +22,7 @@ log = get_logger("openfoam")
 
 PARTS = ("constant", "system")  # of a case, beside the folder of its first time
 TOLD = 10  # times in a run that its progress is said
+TURBULENCE = Path("constant", "turbulenceProperties")
 FATAL = "FOAM FATAL"
 
 
@@ -44,6 +45,16 @@ def case_files(case: Path) -> list[Path]:
     """
     folders = [case / part for part in PARTS] + [case / _first_time(case)]
     return sorted(file for folder in folders for file in folder.rglob("*") if file.is_file())
+
+
+def turbulence_of(model: str) -> Path:
+    """Return where a case has the turbulenceProperties of a model, one of several."""
+    return TURBULENCE.with_name(f"{TURBULENCE.name}.{model}")
+
+
+def is_of_model(file: Path, model: str) -> bool:
+    """Whether a file of a case matters to a model: not the turbulenceProperties of another one."""
+    return not file.name.startswith(TURBULENCE.name) or file.name == turbulence_of(model).name
 
 
 def what_is_run(experiment: CellExperiment) -> Any:

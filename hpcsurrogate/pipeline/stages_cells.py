@@ -6,7 +6,14 @@ from typing import Any
 from hpcsurrogate.core.config_cells import LEARNED, CellExperiment
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.parallel.world import World
-from hpcsurrogate.pipeline.openfoam import case_files, mesh_coarse_case, own_cases, run_fine_case, what_is_run
+from hpcsurrogate.pipeline.openfoam import (
+    case_files,
+    is_of_model,
+    mesh_coarse_case,
+    own_cases,
+    run_fine_case,
+    what_is_run,
+)
 from hpcsurrogate.pipeline.stage import Stage, state_of_files
 
 
@@ -50,13 +57,7 @@ def _what_calibrates(experiment: CellExperiment) -> Any:
     if experiment.calibrate is None:
         return None
     settings = experiment.couple.model_dump(mode="json", exclude={"models"})
-    own = (f"turbulenceProperties.{LEARNED}",)
-    files = [state for state in _what_runs(experiment) if _is_of_every_model(Path(state[0])) or state[0].endswith(own)]
-    return [settings, files]
-
-
-def _is_of_every_model(file: Path) -> bool:
-    return not file.name.startswith("turbulenceProperties.")
+    return [settings, [state for state in _what_runs(experiment) if is_of_model(Path(state[0]), LEARNED)]]
 
 
 def _calibrate(experiment: CellExperiment, paths: RunPaths, world: World) -> None:
