@@ -3,8 +3,11 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PYTHON TORCH TORCH_INDEX
 
-# Tests that do not mind another beside them; the others start ranks and watch clocks.
-SIDE_BY_SIDE := tests/unit tests/physics tests/docs tests/hosts tests/openfoam
+# Tests that do not mind another beside them; the others start ranks and watch clocks. Of the folders whose tests mostly
+# do, the files that do neither stand here by name.
+ONE_PROCESS := tests/pipeline/test_pointwise.py tests/pipeline/test_lammps_loop.py \
+  $(patsubst %,tests/faults/test_%_faults.py,checkpoint configuration host host_start model save)
+SIDE_BY_SIDE := tests/unit tests/physics tests/docs tests/hosts tests/openfoam $(ONE_PROCESS)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint bench closures fuzz faults hosts openfoam clean
