@@ -126,7 +126,6 @@ def verify(invocation: Invocation, file: str, overrides: tuple[str, ...], locked
         verify_file(file, overrides, allow_compiled)
 
 
-_add_stage("calibrate", "weigh the parts of a closure of cells in coarse runs of OpenFOAM (docs/openfoam.md)")
 _add_stage("couple", "run the closure inside the coarse solver (a-posteriori)")
 _add_stage("generalise", "run all contenders on flows that training never saw")
 _add_stage("certify", "write the artifact again with the verdict in its certificate")
@@ -141,6 +140,7 @@ def ingest() -> None:
 _add_stage("ingest", "average a fine run of OpenFOAM onto a coarser mesh (docs/openfoam.md)", "openfoam")
 _add_stage("ingest", "average the runs of a sweep to samples of a law (docs/lammps.md)", "lammps")
 _add_stage("fit", "train on the samples of ingest and score what was learned")
+_add_stage("calibrate", "weigh the parts of a closure of cells in coarse runs of OpenFOAM (docs/openfoam.md)")
 _add_stage("propose", "say which LAMMPS runs a law would gain most from (docs/lammps.md)")
 
 

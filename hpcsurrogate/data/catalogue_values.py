@@ -88,7 +88,7 @@ _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "grid_shape": _per_axis(_is_count, "numbers of points"),
     "domain": _per_axis(_is_positive, "positive numbers"),
     "layout": _one_of("collocated", "staggered"),
-    "fields": (_are_fields, f"a list of {', '.join(FIELDS)}, each at most once"),
+    "fields": (_are_fields, "a list of known fields, such as velocity and sgs_force, each at most once"),
     "dtype": _one_of("float32", "float64"),
     "filter_kind": (_is_text, "the name of a filter"),
     "filter_width": _per_axis(_is_length, "numbers from 0 on"),
