@@ -48,13 +48,14 @@ def test_a_field_gives_what_python_gives_counts_included(name, request, library)
     np.testing.assert_allclose(output, reference, rtol=0, atol=1e-6 * np.abs(reference).max())
 
 
-def test_cells_give_what_python_gives(pointwise_artifact, library):
-    gradient, width = cells()
-    gradient[7], gradient[9, 2] = 2 * LARGEST_GRADIENT, np.inf
+@pytest.mark.parametrize("number", [50, 20000])  # the second more than the network is given at once
+def test_cells_give_what_python_gives(number, pointwise_artifact, library):
+    gradient, width = cells(number)
+    gradient[7], gradient[-9, 2] = 2 * LARGEST_GRADIENT, np.inf
     output = np.empty((len(width), 3), np.float32)
     result = library.open(pointwise_artifact).apply([gradient, width], output)
     reference, counts = expected(pointwise_artifact, gradient, width)
-    assert result.status == OK and result.counts == (1, len(width), *counts) == (1, 50, 1, 1, 0)
+    assert result.status == OK and result.counts == (1, number, *counts) == (1, number, 1, 1, 0)
     np.testing.assert_allclose(output, reference, rtol=0, atol=1e-6 * np.abs(reference).max())
 
 

@@ -142,3 +142,29 @@ def test_its_golden_cells_are_cells_of_the_training_data(pointwise_run, paths):
 def test_a_network_without_that_form_leaves_none_of_an_earlier_one(pointwise_run, experiment, paths, trained):
     run_export(experiment, paths)
     assert paths.model.exists() and not paths.pointwise.exists() and not manifest_path(paths.pointwise).exists()
+
+
+class HalfPrecise(nn.Module):
+    """An eddy viscosity whose layer multiplies in bfloat16."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.linspace(0.5, 1.5, 9).reshape(1, 9))
+
+    def forward(self, velocity_gradient: Tensor, filter_width: Tensor) -> Tensor:
+        shares = (velocity_gradient.square() / velocity_gradient.square().sum(1, keepdim=True).clamp_min(1e-30)).to(
+            torch.bfloat16
+        )
+        factor = nn.functional.linear(shares, self.weight.to(torch.bfloat16)).to(velocity_gradient.dtype)
+        xx, xy, xz, yx, yy, yz, zx, zy, zz = velocity_gradient.unbind(1)
+        mean = (xx + yy + zz) / 3
+        strain = torch.stack((xx - mean, 0.5 * (xy + yx), 0.5 * (xz + zx), yy - mean, 0.5 * (yz + zy), zz - mean), 1)
+        return -factor * filter_width.square().unsqueeze(1) * strain
+
+
+def test_a_closure_may_keep_weights_in_half_precision(tmp_path):
+    path = tmp_path / "half.pt"
+    write_pointwise(path, HalfPrecise(), describe_pointwise("half", 3, FILTER, HOST, LARGEST))
+    artifact = load_artifact(path)
+    gradient, width = artifact.golden_inputs
+    assert torch.equal(artifact(gradient, width), HalfPrecise()(gradient, width))

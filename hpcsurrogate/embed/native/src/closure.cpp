@@ -18,7 +18,7 @@
 namespace hpcs {
 namespace {
 
-constexpr std::int64_t CELLS_AT_ONCE = 8192;  // 64 channels of them in float32 are 2 MB
+constexpr std::int64_t CELLS_AT_ONCE = 8192;  // measured: all at once take 1.4 times as long
 
 at::Device device_of(const hpcs_options& options) {
     if (options.device == HPCS_CPU)
