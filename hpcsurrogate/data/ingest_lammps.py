@@ -52,14 +52,9 @@ def run_ingest(experiment: FluidExperiment, paths: RunPaths, world: World) -> Ma
     if not runs:
         raise DataError(f"{paths.sweep}: holds no finished run of the plan; run `hpcsurrogate simulate` first")
     states, held_out = state_numbers(experiment, runs), _held_out(experiment.ingest, runs)
-    with world.failing_together():
-        own = []
-        for index in world.share(range(len(runs))):
-            run = runs[index]
-            own.extend((index, sample) for sample in samples_of_run(experiment, run, paths.sweep / run.name))
-    # The sort is stable, so that slices stay in their order.
-    pairs = sorted((pair for of_rank in world.allgather(own) for pair in of_rank), key=lambda pair: pair[0])
-    of_run, rows = [index for index, _ in pairs], [sample for _, sample in pairs]
+    of_runs = world.map(lambda run: samples_of_run(experiment, run, paths.sweep / run.name), runs)
+    rows = [sample for of_one in of_runs for sample in of_one]
+    of_run = [index for index, of_one in enumerate(of_runs) for _ in of_one]
     samples = MaterialSamples(
         np.array([row.density for row in rows]),
         np.array([row.temperature for row in rows]),

@@ -6,6 +6,7 @@ its own boundary conditions, applied to the averaged velocity, and scaled by the
 leaves unresolved is little along its short side: with the gradient alone and one width a closure cannot know that.
 """
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -56,21 +57,19 @@ def run_ingest(experiment: CellExperiment, directory: Path, world: World) -> Cel
         step = read_number(coarse.path / "system" / "controlDict", "deltaT")
         conditions = coarse.path / coarse.times(source.velocity)[0] / source.velocity
         inputs = _state([*_mesh_files(fine), *_mesh_files(coarse), conditions])
-    own: list[CellFile] = []
-    with world.failing_together():
-        averages: CellAverages | None = None
-        for time in world.share(times):
-            path = directory / f"cells-{time}.hdf5"
-            files = fine.field_files(source.velocity, time)
-            configuration = digest([hpcsurrogate.__version__, source.velocity, inputs, _state(files)])
-            if (found := recorded(path, configuration)) is None:
-                averages = averages or averages_between(fine, coarse)
-                velocity = fine.field(source.velocity, time, 3)
-                samples = cell_samples(averages, coarse.mesh, velocity, conditions)
-                found = write_cells(path, samples, float(time), configuration)
-                log.info("time %s: %d cells written to %s", time, found.num_cells, path)
-            own.append(found)
-    everywhere = [file for of_rank in world.allgather(own) for file in of_rank]
+    averages = functools.cache(lambda: averages_between(fine, coarse))  # by ranks that have something to average
+
+    def file_of(time: str) -> CellFile:
+        path = directory / f"cells-{time}.hdf5"
+        files = fine.field_files(source.velocity, time)
+        configuration = digest([hpcsurrogate.__version__, source.velocity, inputs, _state(files)])
+        if (found := recorded(path, configuration)) is None:
+            samples = cell_samples(averages(), coarse.mesh, fine.field(source.velocity, time, 3), conditions)
+            found = write_cells(path, samples, float(time), configuration)
+            log.info("time %s: %d cells written to %s", time, found.num_cells, path)
+        return found
+
+    everywhere = world.map(file_of, times)
     catalogue = CellCatalogue(directory, step, tuple(sorted(everywhere, key=lambda file: file.time)))
     if world.rank == 0:
         _remove_others(directory, {file.name for file in everywhere})

@@ -1,8 +1,8 @@
-"""The module that becomes a pointwise artifact of three inputs: a body force, or a Reynolds stress, guarded.
+"""The module that becomes a pointwise artifact of three inputs, guarded: a body force, a Reynolds stress, a law.
 
 Legend: n cells in three dimensions; u velocity [m/s]; G_ij = du_i/dx_j [1/s], row by row; |G| its Frobenius norm;
 Delta = width of the cell [m]; k = turbulent energy [m^2/s^2]; epsilon = its dissipation [m^2/s^3]; D = symmetric part
-of G less its trace. A force takes u, G, Delta; a Reynolds stress takes G, k, epsilon.
+of G less its trace. A force takes u, G, Delta; a Reynolds stress takes G, k, epsilon; of a law see law_closure.py.
 """
 
 import math

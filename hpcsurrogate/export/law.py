@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from hpcsurrogate.core.metadata import ArtifactMetadata, Certificate, NewtonianDescription, ValidityRange
 from hpcsurrogate.core.provenance import provenance
+from hpcsurrogate.export.cell_closure import CellClosure
 from hpcsurrogate.export.certificate_law import measure_law_residuals
 from hpcsurrogate.export.describe import field_port
-from hpcsurrogate.export.law_closure import LawClosure
+from hpcsurrogate.export.law_closure import LawLimits, NewtonianLaw
 from hpcsurrogate.export.script import artifact_bytes, parity, script_module, write_artifact
 
 INPUTS = ("density", "temperature", "velocity_gradient")
@@ -86,7 +87,8 @@ def write_law(
     ModelRefusedError    if TorchScript cannot express the law, or it returns zeros or non-finite values
                          (tests/unit/export/test_law.py)
     """
-    closure = LawClosure(copy.deepcopy(law), metadata.fallback, metadata.validity).eval().requires_grad_(False)
+    limits, fallback = LawLimits(metadata.validity), NewtonianLaw(metadata.fallback, metadata.validity)
+    closure = CellClosure(copy.deepcopy(law), limits, fallback).eval().requires_grad_(False)
     scripted = script_module(closure)
     residuals = measure_law_residuals(scripted, *cells)
     parity(closure, scripted, *cells)

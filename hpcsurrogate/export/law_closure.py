@@ -1,12 +1,9 @@
-"""The module that becomes the artifact of a fluid's law: stress and its error from the state of each cell, guarded.
+"""What guards the artifact of a fluid's law, stress and its error from the state of each cell (cell_closure.py).
 
 Legend: n cells; rho density, T temperature; G_ij = du_i/dx_j, row by row; D = symmetric part of G less its trace. All
 in the units of the artifact's ports. Of the 12 columns of output six are the stress, xx, xy, xz, yy, yz, zz, six its
 standard deviation.
 """
-
-import math
-from typing import Dict, List  # noqa: UP035 TorchScript reads the annotations of attributes in this form alone
 
 import torch
 from torch import Tensor, nn
@@ -48,81 +45,22 @@ class NewtonianLaw(nn.Module):
         return torch.cat((stress, stress.abs()), 1)
 
 
-class LawClosure(nn.Module):
-    """A fluid's law with Newton's for all cells that it must not answer for.
+class LawLimits(nn.Module):
+    """Whether density, temperature and gradient are within the trained range, and all of the input is finite."""
 
-    Parameters
-    ----------
-    core : Module    density (n,), temperature (n,) and velocity gradient (n, 9) to stress and error (n, 12), float64
-    fallback : NewtonianDescription
-    validity : ValidityRange    of gradient, density and temperature
-
-    Attributes
-    ----------
-    facts, golden    filled when the file is written: `ArtifactMetadata.facts()`; the inputs and the output
-    """
-
-    facts: Dict[str, str]  # noqa: UP006
-    golden: List[Tensor]  # noqa: UP006
-
-    def __init__(self, core: nn.Module, fallback: NewtonianDescription, validity: ValidityRange):
+    def __init__(self, validity: ValidityRange):
         super().__init__()
-        self.core = core
-        self.fallback = NewtonianLaw(fallback, validity)
         self.steepest = validity.gradient_magnitude[1] * SLACK
         self.density, self.temperature = (
             (low / SLACK, high * SLACK) for low, high in (validity.density, validity.temperature)
         )
-        self.facts, self.golden = {}, []
 
     def forward(self, density: Tensor, temperature: Tensor, velocity_gradient: Tensor) -> Tensor:
-        """Stress and error (n, 12) of densities (n,), temperatures (n,) and gradients (n, 9), by the core."""
-        return self.core(density, temperature, velocity_gradient)
-
-    @torch.jit.export
-    def classical(self, density: Tensor, temperature: Tensor, velocity_gradient: Tensor) -> Tensor:
-        """The same by Newton's law."""
-        return self.fallback(density, temperature, velocity_gradient)
-
-    @torch.jit.export
-    def guarded(self, density: Tensor, temperature: Tensor, velocity_gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Stress and error by the core, cell by cell by Newton's law where the core must not be asked.
-
-        Parameters
-        ----------
-        density, temperature : Tensor, shape (n,)     anything, NaN included
-        velocity_gradient : Tensor, shape (n, 9)      likewise
-
-        Returns
-        -------
-        Tensor, shape (n, 12)         always finite
-        Tensor, shape (3,), int64     cells that got Newton's law because the state or the norm of the gradient is
-                                      outside of the trained range; because an input is not finite; because the core's
-                                      output is not. No cell counts twice
-
-        Notes
-        -----
-        The same bits as `forward` if all cells are within the range (tests/unit/export/test_law.py).
-        """
-        inside = (
+        """Whether the core may be asked, (n,), bool."""
+        return (
             (velocity_gradient.square().sum(1).sqrt() <= self.steepest)
             & (density >= self.density[0])
             & (density <= self.density[1])
             & (temperature >= self.temperature[0])
             & (temperature <= self.temperature[1])
         )
-        if bool(inside.all()):
-            output = self.core(density, temperature, velocity_gradient)
-            if math.isfinite(float(output.sum())):
-                return output, torch.zeros(3, dtype=torch.int64, device=output.device)
-        else:
-            output = self.core(
-                torch.where(inside, density, torch.full_like(density, self.fallback.middle[0])),
-                torch.where(inside, temperature, torch.full_like(temperature, self.fallback.middle[1])),
-                torch.where(inside.unsqueeze(1), velocity_gradient, torch.zeros_like(velocity_gradient)),
-            )
-        finite = torch.isfinite(density) & torch.isfinite(temperature) & torch.isfinite(velocity_gradient).all(1)
-        failed = inside & ~torch.isfinite(output).all(1)
-        fallen = (~inside | failed).unsqueeze(1)
-        output = torch.where(fallen, self.fallback(density, temperature, velocity_gradient), output)
-        return output, torch.stack((finite & ~inside, ~finite, failed)).sum(1)

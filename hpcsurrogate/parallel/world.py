@@ -6,7 +6,7 @@ A process that no launcher started is a world of its own and never imports mpi4p
 import functools
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from hpcsurrogate.core.errors import ConfigError, HpcsurrogateError, RankLostErr
 from hpcsurrogate.parallel.launch import PROMISED_RANKS
 
 Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 # The variables in which launchers promise a world size: Open MPI's mpirun, MPICH's and Intel's, srun, and run_ranks.
 # SLURM_NTASKS is not among them: SLURM sets it in the batch script too, which is one process alone.
@@ -88,6 +89,29 @@ class World:
     def share(self, items: Sequence[Item]) -> list[Item]:
         """Return every size-th item from `rank` on; together the ranks hold each item once."""
         return list(items[self.rank :: self.size])
+
+    def map(self, work: Callable[[Item], Found], items: Sequence[Item]) -> list[Found]:
+        """Do all items, each on one rank, and return what was found, in the order of the items, on every rank.
+
+        Collective.
+
+        Parameters
+        ----------
+        work : callable    without collective calls
+        items : sequence   the same on every rank
+
+        Raises
+        ------
+        HpcsurrogateError, OSError    of `work`, on every rank, as in `failing_together`
+
+        Notes
+        -----
+        Nothing depends on the number of ranks (tests/parallel/test_engine_world.py).
+        """
+        with self.failing_together():
+            own = [work(item) for item in self.share(items)]
+        parts = self.allgather(own)
+        return [parts[place % self.size][place // self.size] for place in range(len(items))]
 
     def in_groups_of(self, size: int) -> "World":
         """The group of `size` neighbouring ranks that this one belongs to, a world of its own; for a shared field.

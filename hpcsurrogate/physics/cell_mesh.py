@@ -199,9 +199,7 @@ def _faces(points: np.ndarray, corners: np.ndarray, offsets: np.ndarray) -> tupl
     """Area vectors and centres: a face is cut into triangles around the mean of its corners, a triangle not at all."""
     counts = np.diff(offsets)
     here = points[corners]
-    following = np.arange(1, len(corners) + 1)
-    following[offsets[1:] - 1] = offsets[:-1]
-    there = here[following]
+    there = _following(here, offsets)
     middle = np.add.reduceat(here, offsets[:-1]) / counts[:, None]
     middle_of_corner = np.repeat(middle, counts, axis=0)
     twice = np.cross(there - here, middle_of_corner - here)
@@ -210,6 +208,13 @@ def _faces(points: np.ndarray, corners: np.ndarray, offsets: np.ndarray) -> tupl
     moments = np.add.reduceat(sizes[:, None] * (here + there + middle_of_corner) / 3, offsets[:-1])
     centre = moments / np.add.reduceat(sizes, offsets[:-1])[:, None]
     return area, centre
+
+
+def _following(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Of each corner's value that of the next corner of its face, around the face."""
+    following = np.arange(1, len(values) + 1)
+    following[offsets[1:] - 1] = offsets[:-1]
+    return values[following]
 
 
 def _cells(
@@ -244,9 +249,7 @@ def _moments(
     integral of a triangle with corners p around the face's centre is (sum of p p^T + (sum p)(sum p)^T) / 12 its area.
     """
     here = points[corners] - np.repeat(face_centre, np.diff(offsets), axis=0)
-    following = np.arange(1, len(corners) + 1)
-    following[offsets[1:] - 1] = offsets[:-1]
-    there = here[following]
+    there = _following(here, offsets)
     share = 0.5 * np.linalg.norm(np.cross(here, there), axis=1)
     share /= np.repeat(np.add.reduceat(share, offsets[:-1]), np.diff(offsets))
     number, inner = len(centre), len(neighbour)

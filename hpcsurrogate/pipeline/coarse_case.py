@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -100,13 +100,17 @@ class CoarseCase:
     def reference(self, times: list[str], world: World) -> Moments:
         """Average the fine run onto the coarse mesh at these times, which the ranks share; all must call this."""
         with world.failing_together():
-            own = [(float(time), self._fine_moments(time)) for time in world.share(times)]
-        everywhere = sorted((pair for part in world.allgather(own) for pair in part), key=lambda pair: pair[0])
-        return Moments.joined([moments for _, moments in everywhere])
+            wall_of = self._wall_stress(self.fine)
+
+        def moments_at(time: str) -> Moments:
+            velocity = self.fine.field(self.experiment.simulate.velocity, time, 3)
+            return Moments.of(self.places, self._onto_coarse(velocity), wall_of(velocity))
+
+        return Moments.joined(world.map(moments_at, times))
 
     def start(self, time: str) -> np.ndarray:
         """Return the velocity of the fine run averaged onto the coarse mesh, shape (n, 3) [m/s]."""
-        return self.averages.velocity_and_stress(self.fine.field(self.experiment.simulate.velocity, time, 3))[0]
+        return self._onto_coarse(self.fine.field(self.experiment.simulate.velocity, time, 3))
 
     def run(self, folder: Path, model: str, start: np.ndarray, artifact: Path | None = None) -> CoarseRun:
         """Do the run of one model in a folder, unless it is done, and read what is scored of it.
@@ -146,19 +150,22 @@ class CoarseCase:
         first = float(case.times(name)[0]) + couple.discard + read_number(folder / CONTROL, "deltaT") / 2
         times = case.times(name, first)
         _require_times(times, folder, "couple.discard, and endTime and writeInterval of the coarse case")
-        fields = [case.field(name, time, 3) for time in times]
-        moments = [Moments.of(self.places, field, self._wall(case, field)) for field in fields]
+        wall_of = self._wall_stress(case)
+        fields = (case.field(name, time, 3) for time in times)
+        moments = [Moments.of(self.places, field, wall_of(field)) for field in fields]
         text = "".join(file.read_text(errors="replace") for file in sorted(folder.glob("log.*")))
         return CoarseRun(Moments.joined(moments), _seconds_per_step(text), _fallback_share(text), None)
 
-    def _fine_moments(self, time: str) -> Moments:
-        velocity = self.fine.field(self.experiment.simulate.velocity, time, 3)
-        return Moments.of(self.places, self.averages.velocity_and_stress(velocity)[0], self._wall(self.fine, velocity))
+    def _onto_coarse(self, velocity: np.ndarray) -> np.ndarray:
+        return self.averages.velocity_and_stress(velocity)[0]
 
-    def _wall(self, case: OpenFoamCase, velocity: np.ndarray) -> np.ndarray:
+    def _wall_stress(self, case: OpenFoamCase) -> Callable[[np.ndarray], np.ndarray]:
+        """From a velocity of a case to the shear stress on its walls."""
         name = self.experiment.simulate.velocity
-        on_boundary = velocity_on_boundary(case.path / case.times(name)[0] / name, case.mesh, velocity)
-        return wall_shear_stress(case.mesh, read_number(case.path / TRANSPORT, "nu"), velocity, on_boundary)
+        conditions, viscosity = case.path / case.times(name)[0] / name, read_number(case.path / TRANSPORT, "nu")
+        return lambda velocity: wall_shear_stress(
+            case.mesh, viscosity, velocity, velocity_on_boundary(conditions, case.mesh, velocity)
+        )
 
     def _what_decides(self, model: str, start: np.ndarray, artifact: Path | None) -> str:
         source, couple = Path(self.experiment.prepare.coarse), self.experiment.couple

@@ -4,7 +4,7 @@ from itertools import product
 from pathlib import Path
 
 from hpcsurrogate.core.atomic import write_json_atomic
-from hpcsurrogate.core.config_cells import LEARNED, Calibration, CellExperiment
+from hpcsurrogate.core.config_cells import LEARNED, CellExperiment
 from hpcsurrogate.core.errors import DataError
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
@@ -42,17 +42,14 @@ def run_couple_cells(experiment: CellExperiment, paths: RunPaths, world: World) 
         times = case.times(training=False)
         start = case.start(times[0])
     reference = case.reference(times, world)
+    runs = world.map(
+        lambda model: case.run(paths.coarse_runs / model, model, start, learned if model == LEARNED else None), models
+    )
     with world.failing_together():
-        own = {
-            model: case.run(paths.coarse_runs / model, model, start, learned if model == LEARNED else None)
-            for model in world.share(models)
-        }
-    runs = {model: run for part in world.allgather(own) for model, run in part.items()}
-    if world.rank == 0:
-        outcome = judge({model: runs[model] for model in models}, reference, case.places)
-        write_json_atomic(paths.coupling, outcome)
-        get_logger("couple").info(outcome["verdict"])
-    world.barrier()
+        if world.rank == 0:
+            outcome = judge(dict(zip(models, runs, strict=True)), reference, case.places)
+            write_json_atomic(paths.coupling, outcome)
+            get_logger("couple").info(outcome["verdict"])
 
 
 def run_calibrate_cells(experiment: CellExperiment, paths: RunPaths, world: World) -> None:
@@ -80,25 +77,21 @@ def run_calibrate_cells(experiment: CellExperiment, paths: RunPaths, world: Worl
         times = case.times(training=True)
         start = case.start(times[0])
     exact = case.reference(times, world).profile()
-    own: dict[Gains, float | None] = {}
-    with world.failing_together():
-        for gains in world.share(combinations(experiment.calibrate)):
-            name = "-".join(f"{gain:g}" for gain in gains)
-            artifact = paths.calibration_runs / f"{name}.pt"
-            write_with_gains(artifact, experiment, paths, gains)
-            run = case.run(paths.calibration_runs / name, LEARNED, start, artifact)
-            failed = run.moments is None
-            own[gains] = None if failed else float(run.moments.profile().errors(exact, case.places.of_places)[JUDGED])
-    errors = {gains: error for part in world.allgather(own) for gains, error in part.items()}
+
+    def error_with(gains: Gains) -> float | None:
+        name = "-".join(f"{gain:g}" for gain in gains)
+        artifact = paths.calibration_runs / f"{name}.pt"
+        write_with_gains(artifact, experiment, paths, gains)
+        run = case.run(paths.calibration_runs / name, LEARNED, start, artifact)
+        failed = run.moments is None
+        return None if failed else float(run.moments.profile().errors(exact, case.places.of_places)[JUDGED])
+
+    tried = experiment.calibrate
+    combinations = list(product(tried.dissipation, tried.backscatter, tried.rest))
+    errors = dict(zip(combinations, world.map(error_with, combinations), strict=True))
     with world.failing_together():
         if world.rank == 0:
             _write_best(errors, experiment, paths)
-    world.barrier()
-
-
-def combinations(calibration: Calibration) -> list[Gains]:
-    """Return all combinations of the gains."""
-    return list(product(calibration.dissipation, calibration.backscatter, calibration.rest))
 
 
 def write_with_gains(path: Path, experiment: CellExperiment, paths: RunPaths, gains: Gains) -> None:

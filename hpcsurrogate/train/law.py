@@ -92,13 +92,14 @@ def fit_ensemble(
     folds = folds_of(samples, seed)
     with world.failing_together():
         scales = scales_of(samples) if other is None else scales_for(other, samples)
-        own = []
-        for number in world.share(range(settings.members)):
-            first = None if other is None else other.chosen([number % other.members])
-            own.append((number, fit_member(settings, samples, folds, scales, [seed, number], first).state_dict()))
-            log.info("member %d of %d trained", number + 1, settings.members)
-    parts = sorted((part for of_rank in world.allgather(own) for part in of_rank), key=lambda part: part[0])
-    return [ViscousLaw.of_weights(weights) for _, weights in parts], folds
+
+    def weights_of(number: int) -> dict[str, Tensor]:
+        first = None if other is None else other.chosen([number % other.members])
+        weights = fit_member(settings, samples, folds, scales, [seed, number], first).state_dict()
+        log.info("member %d of %d trained", number + 1, settings.members)
+        return weights
+
+    return [ViscousLaw.of_weights(weights) for weights in world.map(weights_of, range(settings.members))], folds
 
 
 def calibration(members: list[ViscousLaw], folds: list[Tensor], training: LawSamples) -> Tensor:

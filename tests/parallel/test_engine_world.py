@@ -24,6 +24,9 @@ assert world.sum(np.asarray(world.rank)).item() == sum(range(world.size))
 
 parts = world.allgather(world.share(range(7)))
 assert sorted(sum(parts, [])) == list(range(7))
+done = []
+assert world.map(lambda item: done.append(item) or item**2, range(7)) == [item**2 for item in range(7)]
+assert sorted(sum(world.allgather(done), [])) == list(range(7)) and world.map(abs, []) == []
 world.barrier()
 print("size", world.size, flush=True)
 """

@@ -19,6 +19,7 @@ def test_a_process_alone_is_a_whole_world():
     assert world.bcast("it") == "it"
     assert world.allgather("it") == ["it"]
     assert world.share([3, 1, 2]) == [3, 1, 2]
+    assert world.map(str, [3, 1, 2]) == ["3", "1", "2"]
     world.barrier()
     world.abort(3)  # returns: the caller ends itself
 

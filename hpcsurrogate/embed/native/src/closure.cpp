@@ -18,7 +18,7 @@
 namespace hpcs {
 namespace {
 
-constexpr std::int64_t CELLS_AT_ONCE = 8192;  // measured: all at once take 1.4 times as long
+constexpr std::int64_t CELLS_AT_ONCE = 8192;  // so that what lies between two layers stays in the cache
 
 at::Device device_of(const hpcs_options& options) {
     if (options.device == HPCS_CPU)
@@ -99,7 +99,7 @@ hpcs_counts Closure::apply(int num_inputs, const hpcs_array* inputs, const hpcs_
     return counts;
 }
 
-/// Cells that know nothing of each other: so many at once that what lies between two layers stays in the cache.
+/// Cells that know nothing of each other.
 void Closure::apply_in_parts(const std::vector<at::Tensor>& fields, const at::Tensor& target, const hpcs_array& output,
                              hpcs_counts& counts) {
     for (std::int64_t first = 0; first < counts.cells; first += CELLS_AT_ONCE) {
