@@ -6,6 +6,7 @@ import numpy as np
 
 from hpcsurrogate.core.config_fluid import ChunkIngest, DumpIngest, SliceIngest
 from hpcsurrogate.core.errors import DataError
+from hpcsurrogate.core.fields import AXES, FIELDS
 from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.data.bin_sources import bin_chunks, bin_dump
 from hpcsurrogate.data.bins import Slices, filled_slices, inner_slices
@@ -14,8 +15,7 @@ from hpcsurrogate.data.material import MaterialSample
 
 log = get_logger("ingest")
 
-AXES = "xyz"
-STRESSES = ("xx", "xy", "xz", "yy", "yz", "zz")
+STRESSES = FIELDS["stress"].components_in(3)
 # A slice counts whose rate is so many standard errors from zero: a viscosity fitted to rates so sure comes out too
 # small by 1/SURE^2 at most. To choose by the stress would favour slices where it is large by chance.
 SURE = 10.0
