@@ -10,7 +10,7 @@ ONE_PROCESS := tests/pipeline/test_pointwise.py tests/pipeline/test_lammps_loop.
 SIDE_BY_SIDE := tests/unit tests/physics tests/docs tests/hosts tests/openfoam $(ONE_PROCESS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench closures fuzz faults hosts openfoam clean
+.PHONY: help install demo test test-side-by-side test-ranks lint bench closures fuzz faults hosts openfoam clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -27,7 +27,14 @@ lint: install  ## style (ruff) and which room may import which (import-linter)
 
 test: lint  ## the whole test suite, MPI and SLURM included; as root it installs what the tests need (apt-get)
 	@bash scripts/test_system.sh
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(SIDE_BY_SIDE)
+	@$(MAKE) --no-print-directory --jobs=2 test-side-by-side test-ranks
+
+# In the gaps that the ranks leave, which wait more than they compute: its output comes as a whole at the end.
+test-side-by-side:
+	@log=$$(mktemp) && trap 'rm -f "$$log"' EXIT; \
+	nice $(BIN)/python -m pytest -n 2 --dist loadfile $(SIDE_BY_SIDE) >"$$log" 2>&1; code=$$?; cat "$$log"; exit $$code
+
+test-ranks:
 	$(BIN)/python -m pytest $(addprefix --ignore=,$(SIDE_BY_SIDE))
 
 bench: install  ## solver beside exponax and jax-cfd, loader beside pread, training beside torch, hosts beside LibTorch, dumps beside ASE

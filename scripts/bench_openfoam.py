@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hpcsurrogate.models.activation import quick_tanh
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.openfoam import artifacts, cases
 
@@ -41,7 +43,7 @@ class ViscosityNet(nn.Module):
             self.first, self.hidden, self.last = nn.Linear(9, 64), nn.Linear(64, 64), nn.Linear(64, 1)
 
     def activation(self, features: Tensor) -> Tensor:
-        return torch.tanh(features) if self.bounded else functional.silu(features)
+        return quick_tanh(features) if self.bounded else functional.silu(features)
 
     def forward(self, velocity_gradient: Tensor, filter_width: Tensor) -> Tensor:
         norm = velocity_gradient.square().sum(1, keepdim=True).sqrt()

@@ -16,6 +16,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from hpcsurrogate.models.activation import quick_tanh
 from hpcsurrogate.models.cell_stress import REACH, force_of_cells, gradient_in_cells
 from hpcsurrogate.models.isotropic_stress import (
     invariants_3d,
@@ -140,7 +141,7 @@ class TensorBasisStress(nn.Module):
         features = invariants
         for i, layer in enumerate(self.layers):
             if i > 0:
-                features = torch.tanh(features)
+                features = quick_tanh(features)
             features = torch.addmm(layer.bias.unsqueeze(1), layer.weight, features)
         return features
 

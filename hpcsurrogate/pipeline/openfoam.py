@@ -1,5 +1,6 @@
 """Cases of OpenFOAM that the program runs itself: commands in a copy of a case, with progress and their own logs."""
 
+import os
 import re
 import shlex
 import shutil
@@ -24,6 +25,7 @@ PARTS = ("constant", "system")  # of a case, beside the folder of its first time
 TOLD = 10  # times in a run that its progress is said
 TURBULENCE = Path("constant", "turbulenceProperties")
 FATAL = "FOAM FATAL"
+ENVIRONMENT = "WM_PROJECT_DIR"  # what every set-up of OpenFOAM sets
 
 
 def own_cases(experiment: CellExperiment) -> CellExperiment:
@@ -156,9 +158,10 @@ def _run(words: list[str], case: Path, log_file: Path) -> None:
                 log.info("%s: t = %s of %g s", case, reached[1], end)
     if process.returncode:
         reason = _reason(log_file.read_text(errors="replace")) or "it gave no reason"
-        raise DataError(
-            f"{log_file}: `{shlex.join(words)}` ended with code {process.returncode}: {reason}; correct the case"
-        )
+        advice = "correct the case"
+        if ENVIRONMENT not in os.environ:
+            advice = f"{ENVIRONMENT} is not set here: source OpenFOAM's etc/bashrc, or {advice}"
+        raise DataError(f"{log_file}: `{shlex.join(words)}` ended with code {process.returncode}: {reason}; {advice}")
 
 
 def _reason(text: str) -> str:

@@ -53,6 +53,8 @@ def run_report_cells(experiment: CellExperiment, paths: RunPaths) -> None:
         with figure_style():
             images = write_figures({"profiles": profile_figure(coupling, kept[0])}, paths)
         parts.append(figure(*PROFILES, images["profiles"]))
+    if experiment.calibrate is not None:
+        parts.append(gains_table(read_json(paths.calibration)))
     basis = f"{coupling['reference']['times']} times of the fine run"
     write_text_atomic(paths.report, whole_page(experiment, coupling, basis, parts))
     get_logger("report").info("wrote %s", paths.report)
@@ -82,6 +84,17 @@ def models_table(coupling: dict) -> str:
         "cells by the guard [%]",
     )  # fmt: skip
     return table(heads, rows)
+
+
+def gains_table(calibration: dict) -> str:
+    """Return the error of the mean velocity with every combination of gains, on the times of training."""
+    rows = []
+    for run in calibration["runs"]:
+        gains = {name: run[name] for name in calibration["best"]}
+        error = "failed" if run["error"] is None else _percent(run["error"])
+        title = ", ".join(f"{name} {gain:g}" for name, gain in gains.items())
+        rows.append(row(title, [error], LEARNED if gains == calibration["best"] else ""))
+    return table(("gains, tried on the times of training", "mean velocity, off by [%]"), rows)
 
 
 def _percent(value: float) -> str:

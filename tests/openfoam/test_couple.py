@@ -108,6 +108,8 @@ def test_the_gains_are_the_best_of_those_tried_and_act(coupled):
     assert calibration["best"] == {"dissipation": 1.0, "backscatter": min(errors, key=errors.__getitem__), "rest": 1.0}
     used = coupled / "run/couple/learned/constant/pointwise.pt"
     assert used.read_bytes() == paths.calibrated.read_bytes() != paths.pointwise.read_bytes()
+    page = paths.report.read_text()
+    assert all(f"dissipation 1, backscatter {gain:g}, rest 1" in page for gain in errors)
 
 
 def test_all_models_start_from_the_averaged_fine_run(coupled):

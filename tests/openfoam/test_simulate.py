@@ -76,6 +76,13 @@ def test_an_error_of_openfoam_is_named_with_its_log(cases):
     assert not RunPaths(experiment.run_dir).fine_case_record.exists()
 
 
+def test_openfoam_that_is_not_set_up_is_said(cases, monkeypatch):
+    monkeypatch.delenv("WM_PROJECT_DIR")
+    experiment = load_cell_experiment(write(cases, "[blockMesh]"))
+    with pytest.raises(DataError, match=r"controlDict.*; WM_PROJECT_DIR is not set here: source OpenFOAM's etc/bashrc"):
+        run_fine_case(experiment, RunPaths(experiment.run_dir))
+
+
 @pytest.mark.parametrize(("run", "words"), [("[none-such]", "none-such: is no program"), ("['']", "empty command")])
 def test_what_is_no_program_is_refused_before_anything_is_copied(cases, run, words):
     experiment = load_cell_experiment(write(cases, run))
