@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hpcsurrogate.core.atomic import atomic_path, write_text_atomic
 from hpcsurrogate.core.errors import ModelRefusedError
 from hpcsurrogate.core.metadata import ArtifactMetadata
+from hpcsurrogate.embed.archive import check_archive
 from hpcsurrogate.embed.artifact import METADATA_ENTRY, WEIGHTS_ENTRY, manifest_path, relative_difference
 from hpcsurrogate.embed.card import card
 from hpcsurrogate.embed.torchscript import quiet_torchscript
@@ -119,6 +120,10 @@ def artifact_bytes(
     golden_output : Tensor        what the network returns for them
     weights : dict, optional
 
+    Raises
+    ------
+    ModelRefusedError    if it uses an operator that hosts refuse (tests/unit/export/test_pointwise.py)
+
     Notes
     -----
     It is written to memory first because torch names the archive's folder after the file; under a temporary name the
@@ -132,7 +137,15 @@ def artifact_bytes(
     buffer = io.BytesIO()
     with quiet_torchscript():
         torch.jit.save(scripted, buffer, _extra_files=extra_files)
-    return pack(buffer.getvalue())
+    content = pack(buffer.getvalue())
+    try:
+        check_archive(content, metadata.name)
+    except ModelRefusedError as error:
+        raise ModelRefusedError(
+            f"hosts would refuse the file: {error}; write the closure with other operators, of those in "
+            "hpcsurrogate/embed/native/operators.txt"
+        ) from None
+    return content
 
 
 def write_artifact(path: Path, content: bytes, metadata: ArtifactMetadata | None = None) -> None:

@@ -81,6 +81,31 @@ def test_a_core_that_gives_nothing_is_refused_and_not_written(tmp_path):
     assert not path.exists()
 
 
+class WithAnIdentity(OwnClosure):
+    """Uses an operator that is not on the list of a closure's."""
+
+    def forward(self, velocity_gradient: Tensor, filter_width: Tensor) -> Tensor:
+        turned = velocity_gradient @ torch.eye(velocity_gradient.shape[1])
+        return turned[:, :6] * filter_width.square().unsqueeze(1)
+
+
+class InPlace(OwnClosure):
+    """Writes into a tensor."""
+
+    def forward(self, velocity_gradient: Tensor, filter_width: Tensor) -> Tensor:
+        stress = velocity_gradient[:, :6] * filter_width.square().unsqueeze(1)
+        stress[:, 0] = 0.0
+        return stress
+
+
+@pytest.mark.parametrize("core", [WithAnIdentity(), InPlace()], ids=["an operator", "in place"])
+def test_what_hosts_would_refuse_is_not_written(tmp_path, core):
+    path = tmp_path / "refused.pt"
+    with pytest.raises(ModelRefusedError, match=r"hosts would refuse the file: .* line \d+: .*operators\.txt"):
+        write_pointwise(path, core, describe_pointwise("own", 3, FILTER, HOST, LARGEST))
+    assert not path.exists()
+
+
 # --- of a run -------------------------------------------------------------------------------------------------------
 
 
