@@ -4,10 +4,10 @@ BIN := .venv/bin
 export PYTHON TORCH TORCH_INDEX
 
 # Tests that do not mind another beside them; the others start ranks and watch clocks. Of the folders whose tests mostly
-# do, the files that do neither stand here by name.
-ONE_PROCESS := tests/pipeline/test_pointwise.py tests/pipeline/test_lammps_loop.py \
-  $(patsubst %,tests/faults/test_%_faults.py,checkpoint configuration host host_start model save)
-SIDE_BY_SIDE := tests/unit tests/physics tests/docs tests/hosts tests/openfoam $(ONE_PROCESS)
+# do, the files that do not stand here by name. Files that take long come first, so that none is left at the end.
+UNHURRIED := $(patsubst %,tests/faults/test_%_faults.py,checkpoint configuration host host_start model save scheduler) \
+  $(filter-out %/test_tune.py %/test_scaling_command.py,$(wildcard tests/pipeline/test_*.py))
+SIDE_BY_SIDE := tests/hosts $(UNHURRIED) tests/docs tests/openfoam tests/unit tests/physics
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-side-by-side test-ranks lint bench closures fuzz faults hosts openfoam clean
@@ -32,7 +32,7 @@ test: lint  ## the whole test suite, MPI and SLURM included; as root it installs
 # In the gaps that the ranks leave, which wait more than they compute: its output comes as a whole at the end.
 test-side-by-side:
 	@log=$$(mktemp) && trap 'rm -f "$$log"' EXIT; \
-	nice $(BIN)/python -m pytest -n 2 --dist loadfile $(SIDE_BY_SIDE) >"$$log" 2>&1; code=$$?; cat "$$log"; exit $$code
+	nice $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(SIDE_BY_SIDE) >"$$log" 2>&1; code=$$?; cat "$$log"; exit $$code
 
 test-ranks:
 	$(BIN)/python -m pytest $(addprefix --ignore=,$(SIDE_BY_SIDE))
