@@ -1,9 +1,13 @@
 """A damping rate for every Fourier mode, learned as a smooth function of the wavenumber.
 
-    acceleration_hat(k) = - r(|k| / kmax) velocity_hat(k),    r = R s^2,    s cubics through its values at the knots
+    acceleration_hat(k) = - r velocity_hat(k)
+    r = R s(|k| / kmax)^2 max(1, e)^p,    e^2 = sum_i (k_i h_i / pi)^2,    p = 16 in two dimensions
 
 Legend: kmax = pi / h, h the largest spacing, as in classical hyperviscosity, of which this is the calibrated form;
-R = u_rms / h of the training data, so that the values of s are of order one.
+R = u_rms / h of the training data, so that the values of s are of order one; s cubics through its values at the knots;
+e > 1 in the corners, whose modes are the fastest there are and in two dimensions hold next to nothing. Training sees no
+use in damping them, but in moments twice as fast as the usual ones they end a run: hence the factor, with which they
+are as stiff as under hyperviscosity (docs/calibration.md). In three dimensions they hold too much, and p = 0.
 
 Linear and translation-invariant: the same operator on a collocated and a staggered layout, and a host that is told of
 it takes it into its linear term, where it costs nothing (`damping_rates`).
@@ -19,6 +23,7 @@ from hpcsurrogate.physics.grid import Grid
 
 # The start is hyperviscosity R / 2 (k / kmax)^8, and flat below this share of kmax: at s = 0 the rate has no slope.
 START, START_POWER, START_FLAT = 0.5, 4, 0.4
+CORNER_POWER = {2: 16, 3: 0}  # p, by the number of dimensions
 
 
 class DampingNet(nn.Module):
@@ -39,14 +44,14 @@ class DampingNet(nn.Module):
     def __init__(self, spacing: tuple[float, ...], knots: int, velocity_rms: float = 1.0):
         super().__init__()
         self.num_dims = len(spacing)
-        self.hx, self.hy, self.hz = (*(float(h) for h in spacing), 1.0)[:3]
         coarsest = max(spacing)
-        self.inverse_kmax = coarsest / math.pi
+        self.stretch = [coarsest / h for h in spacing]  # from a share of an axis's largest wavenumber to one of kmax
         # Of the corner mode, in units of kmax.
-        largest = math.sqrt(sum((coarsest / h) ** 2 for h in spacing))
+        largest = math.hypot(*self.stretch)
         self.knots_per_kmax = (knots - 1) / largest
         ratio = (torch.arange(knots) / self.knots_per_kmax).clamp_min(START_FLAT)
         self.values = nn.Parameter(math.sqrt(START) * ratio**START_POWER)
+        self.half_corner_power = CORNER_POWER[self.num_dims] // 2
         self.register_buffer("rate_scale", torch.tensor(velocity_rms / coarsest))
 
     def damping_rates(self, grid: Grid) -> Tensor:
@@ -60,33 +65,32 @@ class DampingNet(nn.Module):
         -------
         Tensor, shape of the grid's half-spectrum, its dtype, not negative, zero for the mean [1/s]
         """
-        return self.rates(grid.k2.sqrt() * (max(grid.spacing) / math.pi)).to(grid.dtype)
+        shares = [k * (h / math.pi) for k, h in zip(grid.k, grid.spacing, strict=True)]
+        return self.rates(shares).to(grid.dtype)
 
-    def rates(self, ratio: Tensor) -> Tensor:
-        """Rates [1/s] at wavenumbers given as |k| / kmax [-], of any shape."""
-        place = ratio.to(self.values.dtype) * self.knots_per_kmax
-        return self.rate_scale * spline(self.values.unsqueeze(1), place).squeeze(-1).square() * (place > 0)
+    def rates(self, shares: list[Tensor]) -> Tensor:
+        """Rates [1/s] at wavenumbers given as k_i h_i / pi of each axis [-], shapes that broadcast."""
+        ratio2, ellipse2 = torch.zeros_like(shares[0]), torch.zeros_like(shares[0])
+        for axis in range(self.num_dims):
+            square = shares[axis].square()
+            ratio2 = ratio2 + square * self.stretch[axis] ** 2
+            ellipse2 = ellipse2 + square
+        place = ratio2.sqrt().to(self.values.dtype) * self.knots_per_kmax
+        corners = ellipse2.to(self.values.dtype).clamp_min(1.0).pow(self.half_corner_power)
+        root = spline(self.values.unsqueeze(1), place).squeeze(-1)
+        return self.rate_scale * root.square() * corners * (place > 0)
 
     def forward(self, velocity: Tensor) -> Tensor:
         """Acceleration (b, d, nx, ny[, nz]) [m/s^2] of a velocity of the same shape [m/s]."""
+        # fftfreq of a spacing of 1/2 is k h / pi, whatever h.
         nx, ny = velocity.shape[2], velocity.shape[3]
+        x = torch.fft.fftfreq(nx, 0.5, dtype=velocity.dtype, device=velocity.device)
         if self.num_dims == 2:
-            kx, ky = self.signed(nx, self.hx, velocity), self.positive(ny, self.hy, velocity)
-            k2 = kx.square().unsqueeze(1) + ky.square()
-            rates = self.rates(k2.sqrt() * self.inverse_kmax)
-            return torch.fft.irfft2(-rates * torch.fft.rfft2(velocity), s=[nx, ny])
+            y = torch.fft.rfftfreq(ny, 0.5, dtype=velocity.dtype, device=velocity.device)
+            return torch.fft.irfft2(-self.rates([x.unsqueeze(1), y]) * torch.fft.rfft2(velocity), s=[nx, ny])
         nz = velocity.shape[4]
-        kx, ky = self.signed(nx, self.hx, velocity), self.signed(ny, self.hy, velocity)
-        kz = self.positive(nz, self.hz, velocity)
-        k2 = (kx.square().unsqueeze(1) + ky.square()).unsqueeze(2) + kz.square()
-        rates = self.rates(k2.sqrt() * self.inverse_kmax)
+        y = torch.fft.fftfreq(ny, 0.5, dtype=velocity.dtype, device=velocity.device)
+        z = torch.fft.rfftfreq(nz, 0.5, dtype=velocity.dtype, device=velocity.device)
+        rates = self.rates([x.unsqueeze(1).unsqueeze(2), y.unsqueeze(1), z])
         velocity_hat = torch.fft.rfftn(velocity, dim=[2, 3, 4])
         return torch.fft.irfftn(-rates * velocity_hat, s=[nx, ny, nz], dim=[2, 3, 4])
-
-    def signed(self, points: int, spacing: float, like: Tensor) -> Tensor:
-        """Wavenumbers of an FFT along an axis, shape (points,) [rad/m]."""
-        return torch.fft.fftfreq(points, spacing / (2 * math.pi), dtype=like.dtype, device=like.device)
-
-    def positive(self, points: int, spacing: float, like: Tensor) -> Tensor:
-        """Wavenumbers of a real FFT along an axis, shape (points // 2 + 1,) [rad/m]."""
-        return torch.fft.rfftfreq(points, spacing / (2 * math.pi), dtype=like.dtype, device=like.device)
