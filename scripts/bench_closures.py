@@ -191,7 +191,7 @@ def run_learned_long(experiment: Experiment, num_steps: int) -> tuple[LongRun, f
     entry = next(entry for entry in make_entries(experiment, plan.interval) if entry.role == "learned")
     line = next(line for line in read_json(paths.coupling)["contenders"] if line["name"] == entry.name)
     entry = entry.with_steps(round(plan.interval / line["host"]["time_step"]), plan.interval)
-    print(f"  {LONG_STARTS} runs of {num_steps} steps", flush=True)
+    print(f"  at least {LONG_STARTS} runs of {num_steps} steps", flush=True)
     return run_recorded(plan, entry, LONG_STARTS, num_steps)
 
 
