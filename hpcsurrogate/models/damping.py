@@ -5,7 +5,7 @@
 
 Legend: kmax = pi / h, h the largest spacing, as in classical hyperviscosity, of which this is the calibrated form;
 R = u_rms / h of the training data, so that the values of s are of order one; s cubics through its values at the knots;
-e > 1 in the corners, whose modes are the fastest there are and in two dimensions hold next to nothing. Training sees no
+e > 1 in the corners, whose modes are the fastest there are and in two dimensions hold little. Training sees no
 use in damping them, but in moments twice as fast as the usual ones they end a run: hence the factor, with which they
 are as stiff as under hyperviscosity (docs/calibration.md). In three dimensions they hold too much, and p = 0.
 
