@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hpcsurrogate.models.activation import quick_tanh
+from hpcsurrogate.models.quick_layers import quick_linear, quick_tanh
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.openfoam import artifacts, cases
@@ -52,7 +52,7 @@ class ViscosityNet(nn.Module):
             weight, bias = self.hidden.weight.to(torch.bfloat16), self.hidden.bias.to(torch.bfloat16)
             features = functional.linear(features.to(torch.bfloat16), weight, bias).to(norm.dtype)
         else:
-            features = self.hidden(features)
+            features = quick_linear(features, self.hidden.weight, self.hidden.bias)
         coefficient = 0.01 * functional.softplus(self.last(self.activation(features)))
         viscosity = coefficient * filter_width.square().unsqueeze(1) * norm
         xx, xy, xz, yx, yy, yz, zx, zy, zz = velocity_gradient.unbind(1)

@@ -16,7 +16,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-from hpcsurrogate.models.activation import quick_tanh
 from hpcsurrogate.models.cell_stress import REACH, force_of_cells, gradient_in_cells
 from hpcsurrogate.models.isotropic_stress import (
     invariants_3d,
@@ -26,6 +25,7 @@ from hpcsurrogate.models.isotropic_stress import (
     strain_and_spin,
     times_vector,
 )
+from hpcsurrogate.models.quick_layers import quick_tanh
 
 # Under |G|^2 [1/s^2], so that nothing is divided by zero; a gradient with so small a norm counts as none.
 SMALLEST_SQUARE = torch.finfo(torch.float32).tiny
