@@ -32,18 +32,20 @@ class ViscosityNet(nn.Module):
     """nut = Delta^2 |G| f(G / |G|) with f a network 9-64-64-1 of random weights; tau_dev = -2 nut S_dev.
 
     `half`: the product of the hidden layers, most of the work, in bfloat16, whose errors of 0.4 % are in the viscosity
-    alone. `bounded`: tanh in place of SiLU.
+    alone. `bounded`: tanh in place of SiLU. `quick`: layers of models/quick_layers.py in place of torch's own.
     """
 
-    def __init__(self, half: bool = False, bounded: bool = False):
+    def __init__(self, half: bool = False, bounded: bool = False, quick: bool = True):
         super().__init__()
-        self.half, self.bounded = half, bounded
+        self.half, self.bounded, self.quick = half, bounded, quick
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self.first, self.hidden, self.last = nn.Linear(9, 64), nn.Linear(64, 64), nn.Linear(64, 1)
 
     def activation(self, features: Tensor) -> Tensor:
-        return quick_tanh(features) if self.bounded else functional.silu(features)
+        if not self.bounded:
+            return functional.silu(features)
+        return quick_tanh(features) if self.quick else torch.tanh(features)
 
     def forward(self, velocity_gradient: Tensor, filter_width: Tensor) -> Tensor:
         norm = velocity_gradient.square().sum(1, keepdim=True).sqrt()
@@ -51,6 +53,8 @@ class ViscosityNet(nn.Module):
         if self.half:
             weight, bias = self.hidden.weight.to(torch.bfloat16), self.hidden.bias.to(torch.bfloat16)
             features = functional.linear(features.to(torch.bfloat16), weight, bias).to(norm.dtype)
+        elif not self.quick:
+            features = self.hidden(features)
         else:
             features = quick_linear(features, self.hidden.weight, self.hidden.bias)
         coefficient = 0.01 * functional.softplus(self.last(self.activation(features)))
@@ -79,6 +83,8 @@ def main() -> None:
         networks = {
             "network 9-64-64-1": (ViscosityNet(), "eddyViscosity"),
             "the same, tanh": (ViscosityNet(bounded=True), "eddyViscosity"),
+            "the same, plain linear": (ViscosityNet(quick=False), "eddyViscosity"),
+            "plain linear and tanh": (ViscosityNet(bounded=True, quick=False), "eddyViscosity"),
             "the same, bfloat16": (ViscosityNet(half=True), "eddyViscosity"),
             "tensor basis 2x16": (artifacts.random_tensor_basis(channels=16), "stress"),
         }
