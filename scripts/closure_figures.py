@@ -11,7 +11,7 @@ from typing import Any
 from hpcsurrogate.core.atomic import read_json
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.couple.prices import cheapest_way, classical_ways
-from hpcsurrogate.couple.stability import LongRun
+from hpcsurrogate.couple.stability import LongRun, RecordNoise
 
 Line = dict[str, Any]
 
@@ -258,13 +258,14 @@ def training_figures(paths: RunPaths) -> Iterator[Figure]:
     yield Figure("training until the validation error is within 2 % of its last [s]", soon, at_most=300.0)
 
 
-def long_figures(run: LongRun, uncertainty: float, num_starts: int) -> Iterator[Figure]:
+def long_figures(run: LongRun, noise: RecordNoise, num_starts: int) -> Iterator[Figure]:
     """Of a long run: is it there at the end, and are the statistics those of the record?"""
     name = f"{num_starts} starts, {run.steps} steps each"
     yield Figure(f"{name}: all finite", float(run.finite), at_least=1.0)
     error = run.energy_error
-    spread = None if error is None else (error - 2 * uncertainty, error + 2 * uncertainty)
+    spread = None if error is None else (error - 2 * noise.energy, error + 2 * noise.energy)
     yield Figure(
         f"{name}: error of energy (interval: of the record's mean)", error and abs(error), spread, at_most=0.05
     )
     yield Figure(f"{name}: log-spectrum error", run.spectrum_log_error, at_most=0.05)
+    yield Figure("noise of the spectrum that it is held against", noise.spectrum)

@@ -17,7 +17,7 @@ from hpcsurrogate.core.metadata import (
     ValidityRange,
 )
 from hpcsurrogate.export.describe import field_port
-from hpcsurrogate.export.grid_closure import GridClosure, halo_of
+from hpcsurrogate.export.grid_closure import GridClosure, grid_closure, halo_of
 from hpcsurrogate.export.script import artifact_bytes, script_module, write_artifact
 from hpcsurrogate.models.build import build_model
 from hpcsurrogate.physics.differences import gradient_magnitude, speed
@@ -53,7 +53,7 @@ def random_closure(model: dict, host: HostConfig, flow: Flow, golden_input: Tens
         velocity_magnitude=(0.0, 2 * float(speed(golden_input, staggered).max())),
         gradient_magnitude=(0.0, 2 * float(gradient_magnitude(golden_input, list(spacing), staggered).max())),
     )
-    closure = GridClosure(network, _fallback(spacing), validity, layout, spacing)
+    closure = grid_closure(network, _fallback(spacing), validity, layout, spacing)
     return closure.to(golden_input.dtype).eval()
 
 

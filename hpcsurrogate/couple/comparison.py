@@ -28,7 +28,7 @@ from hpcsurrogate.couple.stability import Endurance, carry_on
 from hpcsurrogate.couple.time_steps import StepTrial
 from hpcsurrogate.couple.tuning import Tuning
 from hpcsurrogate.couple.verdict import Line
-from hpcsurrogate.physics.hosts import AnyHost, fold_damping, make_host
+from hpcsurrogate.physics.hosts import AnyHost, fold_closure, make_host
 
 PICTURE_PARTS = 3  # vorticity is kept at the end of each third of the run
 ROLLOUT_PARTS = 4  # errors are written at the end of each quarter
@@ -57,7 +57,7 @@ def run_entry(plan: Plan, entry: Entry, references: dict[Key, Reference]) -> Res
     """Run one contender from all starts and score it."""
     bare_host = make_host(entry.host, plan.experiment.flow)
     whole_closure = build_closure(plan, entry, bare_host)
-    host, closure = fold_damping(bare_host, whole_closure)
+    host, closure = fold_closure(bare_host, whole_closure)
     reference = references[reference_key(entry.host)]
     observer = Observer(host, plan.experiment.host.grid)
     learned = whole_closure if isinstance(whole_closure, LearnedClosure) else None
@@ -110,9 +110,9 @@ def describe_results(
 
 
 def _solver(plan: Plan, entry: Entry) -> tuple[AnyHost, ClosureFunction | None]:
-    """Host and closure of a line; a linear damping is in the host already."""
+    """Host and what is left of the closure of a line once the host has taken in what it can."""
     host = make_host(entry.host, plan.experiment.flow)
-    return fold_damping(host, build_closure(plan, entry, host))
+    return fold_closure(host, build_closure(plan, entry, host))
 
 
 def collect_arrays(plan: Plan, results: Sequence[Result]) -> dict[str, np.ndarray]:

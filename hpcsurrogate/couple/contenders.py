@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from hpcsurrogate.core.config import Closure, Contender, Experiment, Flow, Host, Learned, NoClosure
-from hpcsurrogate.core.errors import ConfigError
+from hpcsurrogate.core.errors import ConfigError, ModelRefusedError
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.couple.plan import Plan
 from hpcsurrogate.couple.reference import filter_for
-from hpcsurrogate.embed.artifact import Artifact, load_artifact
+from hpcsurrogate.embed.artifact import Artifact, load_artifact, relative_difference
 from hpcsurrogate.embed.damping import damping_rates
+from hpcsurrogate.physics.advection import StaggeredAdvection
 from hpcsurrogate.physics.closures import make_classical
 from hpcsurrogate.physics.filter_widths import filter_widths
 from hpcsurrogate.physics.grid import Grid
@@ -28,6 +29,7 @@ from hpcsurrogate.physics.hosts import AnyHost
 ClosureFunction = Callable[[Tensor], Tensor]
 
 SAME_SPACING = 1e-6  # relative; lengths and points as written in the experiment file
+FLUX_TOLERANCE = 1e-4  # of the largest acceleration: round-off of float32, with what other processors do to it
 
 
 class LearnedClosure:
@@ -55,6 +57,13 @@ class LearnedClosure:
         if not self._artifact.metadata.linear_damping:
             return None
         return lambda grid: damping_rates(self._artifact, grid.shape).to(grid.device, grid.dtype)
+
+    @property
+    def advection(self) -> Callable[[Tensor], Tensor] | None:
+        """If the file has it: what a host takes in place of its own -div(u u) and the closure [m/s^2]."""
+        if not self._artifact.has_advection:
+            return None
+        return lambda velocity: self._artifact.advection(velocity.to(self._dtype)).to(velocity.dtype)
 
     def watch(self, velocity: Tensor) -> None:
         """Count the cells of velocities (b, d, nx, ny[, nz]) [m/s] that fall back; of those alone that are finite."""
@@ -171,6 +180,28 @@ def require_same_spacing(artifact: Artifact, host: Host, flow: Flow) -> None:
         raise ConfigError(
             f"the artifact {artifact.path} is for cells of {_lengths(trained)}, but host.grid and flow.domain give "
             f"{_lengths(spacing)}: change both in proportion"
+        )
+
+
+def require_same_fluxes(artifact: Artifact) -> None:
+    """Refuse a file whose `advection` is not its closure added to the central fluxes of second order.
+
+    Raises
+    ------
+    ModelRefusedError    (tests/unit/couple/test_contenders.py)
+    """
+    if not artifact.has_advection:
+        return
+    velocity = artifact.golden_inputs[0]
+    lengths = [h * n for h, n in zip(artifact.metadata.host.grid_spacing, velocity.shape[2:], strict=True)]
+    grid = Grid(velocity.shape[2:], lengths, velocity.dtype)
+    with torch.no_grad():
+        fluxes = StaggeredAdvection(grid, order=2, advection="central")(velocity)
+        difference = relative_difference(artifact.advection(velocity), fluxes + artifact.golden_output)
+    if not difference <= FLUX_TOLERANCE:
+        raise ModelRefusedError(
+            f"{artifact.path}: `advection` is not the closure and the host's fluxes (relative difference "
+            f"{difference:.1e}); export the model again"
         )
 
 

@@ -14,7 +14,7 @@ from hpcsurrogate.couple.plan import Plan
 from hpcsurrogate.couple.reference import build_references, place_starts, reference_key
 from hpcsurrogate.couple.runs import MAX_BATCH_POINTS
 from hpcsurrogate.evaluate.aposteriori import log_spectrum_error
-from hpcsurrogate.physics.hosts import AnyHost, fold_damping, make_host
+from hpcsurrogate.physics.hosts import AnyHost, fold_closure, make_host
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,15 @@ class LongRun:
     spectrum_log_error: float | None  # of the mean over the starts and the last half
 
 
-def run_recorded(plan: Plan, entry: Entry, num_starts: int, num_steps: int) -> tuple[LongRun, float]:
+@dataclass(frozen=True)
+class RecordNoise:
+    """Standard errors of what a long run is held against, relative, from the means of the realisations."""
+
+    energy: float
+    spectrum: float  # root mean square over the shells: the error of the log spectrum that no closure can be below
+
+
+def run_recorded(plan: Plan, entry: Entry, num_starts: int, num_steps: int) -> tuple[LongRun, RecordNoise]:
     """Run a contender from snapshots of the realisations of a plan, held against the statistics of their records.
 
     Parameters
@@ -41,15 +49,25 @@ def run_recorded(plan: Plan, entry: Entry, num_starts: int, num_steps: int) -> t
     Returns
     -------
     LongRun
-    float [-]    standard error of the mean energy that it is held against, relative, from the means of the realisations
+    RecordNoise
     """
     of_each = math.ceil(num_starts / len(plan.realisations))
     starts = place_starts(plan, plan.realisations, of_each)
     reference = build_references(plan, [entry.host], starts)[reference_key(entry.host)]
     host = make_host(entry.host, plan.experiment.flow)
     run = run_long(host, build_closure(plan, entry, host), reference.velocity, reference.statistics, num_steps)
-    means = reference.statistics.energy.double().mean(0).reshape(-1, of_each).mean(1)
-    return run, float(means.std() / means.mean() / math.sqrt(len(means)))
+    return run, record_noise(reference.statistics, of_each)
+
+
+def record_noise(reference: Statistics, of_each: int) -> RecordNoise:
+    """Return how well records know their means; `of_each` neighbours along the axis b belong to one realisation."""
+
+    def relative_error(series: Tensor) -> Tensor:
+        means = series.double().mean(0).unflatten(0, (-1, of_each)).mean(1)
+        return means.std(0) / means.mean(0) / math.sqrt(len(means))
+
+    spectrum = relative_error(reference.spectrum)[_filled(reference)]
+    return RecordNoise(float(relative_error(reference.energy)), float(spectrum.square().mean().sqrt()))
 
 
 @torch.no_grad()
@@ -77,7 +95,7 @@ def run_long(
     A laminar flow stays what it is, and one that is driven without loss is found out
     (tests/unit/couple/test_stability.py).
     """
-    host, closure = fold_damping(host, closure)
+    host, closure = fold_closure(host, closure)
     observer = Observer(host, host.grid.shape)
     state = host.encode(velocity)
     steps, seen = 0, []
@@ -116,7 +134,7 @@ def carry_on(plan: Plan, entry: Entry, velocity: Tensor) -> Endurance | None:
     if not num_intervals:
         return None
     host = make_host(entry.host, plan.experiment.flow)
-    host, closure = fold_damping(host, build_closure(plan, entry, host))
+    host, closure = fold_closure(host, build_closure(plan, entry, host))
     return run_on(host, closure, velocity, plan.interval, entry.steps_per_snapshot, num_intervals)
 
 
@@ -133,7 +151,7 @@ def run_on(
 
     Parameters
     ----------
-    host : AnyHost            its damping folded in already
+    host : AnyHost            what it can take of the closure folded in already
     closure : callable or None
     velocity : Tensor, shape (b, d, nx, ny[, nz]) [m/s]    the starts
     interval : float [s]      after which it is looked at, in so many steps
@@ -155,6 +173,11 @@ def run_on(
 
 
 def _spectrum_error(late: Statistics, reference: Statistics) -> float:
-    truth = reference.spectrum.double().mean((0, 1))
-    filled = truth > SPECTRUM_FLOOR * truth.max()
+    truth, filled = reference.spectrum.double().mean((0, 1)), _filled(reference)
     return log_spectrum_error(late.spectrum.double().mean((0, 1))[filled], truth[filled])
+
+
+def _filled(reference: Statistics) -> Tensor:
+    """Which shells hold energy."""
+    truth = reference.spectrum.double().mean((0, 1))
+    return truth > SPECTRUM_FLOOR * truth.max()

@@ -16,7 +16,7 @@ from hpcsurrogate.core.log import get_logger
 from hpcsurrogate.core.paths import RunPaths
 from hpcsurrogate.couple.bootstrap import bootstrap_weights
 from hpcsurrogate.couple.comparison import Result, collect_arrays, describe_results, describe_run, run_entry
-from hpcsurrogate.couple.contenders import Entry, artifact_path, make_entries, require_same_spacing
+from hpcsurrogate.couple.contenders import Entry, artifact_path, make_entries, require_same_fluxes, require_same_spacing
 from hpcsurrogate.couple.plan import Plan
 from hpcsurrogate.couple.reference import Key, Reference, Start, build_references, overlap, place_starts
 from hpcsurrogate.couple.sharing import share_work
@@ -70,6 +70,7 @@ def _checked_artifact(plan: Plan, entries: Sequence[Entry]) -> str | None:
         if entry.role == "learned":
             loaded = load_artifact(artifact_path(plan.paths, entry.closure))
             require_same_spacing(loaded, entry.host, plan.experiment.flow)
+            require_same_fluxes(loaded)
             own = sha256_file(loaded.path) if loaded.path == plan.paths.model else own
     return own
 

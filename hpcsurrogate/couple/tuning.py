@@ -20,7 +20,7 @@ from hpcsurrogate.couple.runs import run_batch
 from hpcsurrogate.couple.scoring import Score, score_run
 from hpcsurrogate.couple.sharing import share_work
 from hpcsurrogate.evaluate.aposteriori import vorticity_correlation
-from hpcsurrogate.physics.hosts import AnyHost, fold_damping, make_host
+from hpcsurrogate.physics.hosts import AnyHost, fold_closure, make_host
 
 # Where the search begins [-], hyperviscosity [1/s]: from far too little to far too much in even ratios. It goes on
 # beyond either end where the best lies there.
@@ -167,7 +167,7 @@ class Trials:
     ) -> Observation:
         """Run from all starts; axes (t, b, ...)."""
         closure = build_closure(self.plan, self.entry.with_constants(constants), self._host)
-        host, closure = fold_damping(self._host, closure)
+        host, closure = fold_closure(self._host, closure)
         observer = Observer(host, self.plan.experiment.host.grid, whole=False)
         steps = self.entry.steps_per_snapshot
         return run_batch(observer, closure, self.reference.velocity, self.plan.num_intervals, steps, stop=stop)

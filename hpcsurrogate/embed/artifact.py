@@ -112,6 +112,32 @@ class Artifact:
         output, counts = self.module.guarded(*inputs, halo) if halo else self.module.guarded(*inputs)
         return output, FallbackCounts(*counts.tolist())
 
+    @property
+    def has_advection(self) -> bool:
+        """Whether the file has `advection`."""
+        return hasattr(self.module, "advection")
+
+    def advection(self, velocity: Tensor) -> Tensor:
+        """Return a call and the host's own -div(u u) in one, for a host that can leave its fluxes out.
+
+        Parameters
+        ----------
+        velocity : Tensor    as in a call, kind `grid`
+
+        Returns
+        -------
+        Tensor    shape of the velocity, not projected [m/s^2]
+
+        Raises
+        ------
+        ModelRefusedError    if the file does not have it: its closure is an addition to the host's fluxes
+        ShapeError           as in a call (tests/unit/export/test_networks_fourier.py)
+        """
+        if not self.has_advection:
+            raise ModelRefusedError(f"{self.path}: has no `advection`; add what it returns to your own fluxes")
+        self._check((velocity,))
+        return self.module.advection(velocity)
+
     def split(self, output: Tensor) -> dict[str, Tensor]:
         """Return what a call returned as its fields: of several outputs, the columns (n, c) of each."""
         return split_outputs(output, self.metadata)

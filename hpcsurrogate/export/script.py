@@ -22,7 +22,8 @@ from hpcsurrogate.export.parity import TOLERANCES
 DEEPEST_LOOPS = 8  # more than any closure nests: loops that are left then have no known length
 
 # What hosts use beside `forward`, and what freezing would otherwise drop.
-PRESERVED = ("guarded", "classical", "facts", "golden")
+METHODS = ("guarded", "classical", "advection")
+PRESERVED = (*METHODS, "facts", "golden")
 
 
 def script_module(module: nn.Module) -> torch.jit.ScriptModule:
@@ -48,7 +49,7 @@ def script_module(module: nn.Module) -> torch.jit.ScriptModule:
         raise ModelRefusedError(
             f"{type(module).__name__}: TorchScript cannot express it ({reason}); use torch functions on plain Tensors"
         ) from None
-    for name in ("forward", "guarded", "classical"):
+    for name in ("forward", *METHODS):
         if hasattr(frozen, name) and not write_out_loops(getattr(frozen, name).graph):
             raise ModelRefusedError(
                 f"{type(module).__name__}: {name} has a loop whose length depends on the input, and hosts accept code "

@@ -14,7 +14,7 @@ from hpcsurrogate.embed.artifact import manifest_path
 from hpcsurrogate.export.certificate import measure_residuals
 from hpcsurrogate.export.describe import describe_artifact, describe_fallback, measure_validity
 from hpcsurrogate.export.forms import require_formats, write_forms
-from hpcsurrogate.export.grid_closure import GridClosure, halo_of
+from hpcsurrogate.export.grid_closure import grid_closure, halo_of
 from hpcsurrogate.export.pointwise import pointwise_closure, write_pointwise_of_run
 from hpcsurrogate.export.pointwise_closure import PointwiseClosure
 from hpcsurrogate.export.script import artifact_bytes, parity, script_module, write_artifact
@@ -56,7 +56,7 @@ def run_export(experiment: Experiment, paths: RunPaths) -> None:
     golden_input = _golden_input(catalogue, experiment.prepare.split.validation[0]).to(dtype)
     validity = measure_validity(catalogue, experiment.prepare.split.train, host)
     fallback = describe_fallback(experiment, host)
-    closure = GridClosure(network, fallback, validity, host.layout, host.grid.spacing).to(dtype)
+    closure = grid_closure(network, fallback, validity, host.layout, host.grid.spacing).to(dtype)
     scripted = script_module(closure)
     residuals = measure_residuals(scripted, golden_input, host.layout, host.grid.spacing)
     difference = parity(closure, scripted, golden_input)

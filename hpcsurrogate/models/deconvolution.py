@@ -11,7 +11,8 @@ h the largest spacing.
 
 On a staggered grid of second order most of the commutator is the error of the host's own fluxes. They are taken out,
 at the price of a few sums, and the exact term is put in for eight FFTs of a scalar: two forth and two back to reach the
-points, two forth and two back from there. Untrained, a = b = 1 and d^2 = START (k / kmax)^8: the deconvolved
+points, two forth and two back from there. A host that can leave its own fluxes out takes `advection` in their place:
+they are then neither computed nor taken out. Untrained, a = b = 1 and d^2 = START (k / kmax)^8: the deconvolved
 pseudo-spectral term with hyperviscosity.
 """
 
@@ -64,6 +65,10 @@ class DeconvolutionNet(nn.Module):
 
     def forward(self, velocity: Tensor) -> Tensor:
         """Acceleration (b, 2, nx, ny) [m/s^2] of a staggered velocity of the same shape [m/s]."""
+        return self.advection(velocity) + flux_divergence(velocity, self.hx, self.hy)
+
+    def advection(self, velocity: Tensor) -> Tensor:
+        """What stands in place of the host's -div(u u), shape of the velocity [m/s^2]."""
         nx, ny = velocity.shape[2], velocity.shape[3]
         # Of its own grid everything but the velocity is constant, and computed once for an exported network.
         if nx == self.nx and ny == self.ny:
@@ -75,7 +80,7 @@ class DeconvolutionNet(nn.Module):
         products_hat = from_fine_points(torch.stack((u * v, (u - v) * (u + v)), 1), nx, ny)
         vorticity_rate_hat = (curl * products_hat).sum(1, keepdim=True)
         rate_hat = torch.addcmul(linear * velocity_hat, from_points, vorticity_rate_hat)
-        return torch.fft.irfft2(rate_hat, s=[nx, ny], norm="forward") + flux_divergence(velocity, self.hx, self.hy)
+        return torch.fft.irfft2(rate_hat, s=[nx, ny], norm="forward")
 
     def wavenumbers(self, nx: int, ny: int) -> tuple[Tensor, Tensor]:
         """Wavenumbers (nx, 1) and (1, ny // 2 + 1) of the half-spectrum, of the dtype of the parameters [rad/m]."""

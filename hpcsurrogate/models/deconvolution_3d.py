@@ -54,6 +54,10 @@ class DeconvolutionNet3D(nn.Module):
 
     def forward(self, velocity: Tensor) -> Tensor:
         """Acceleration (b, 3, nx, ny, nz) [m/s^2] of a staggered velocity of the same shape [m/s]."""
+        return self.advection(velocity) + flux_divergence(velocity, self.hx, self.hy, self.hz)
+
+    def advection(self, velocity: Tensor) -> Tensor:
+        """What stands in place of the host's -div(u u), shape of the velocity [m/s^2]."""
         nx, ny, nz = velocity.shape[2], velocity.shape[3], velocity.shape[4]
         # Of its own grid everything but the velocity is constant, and computed once for an exported network.
         if nx == self.nx and ny == self.ny and nz == self.nz:
@@ -69,8 +73,7 @@ class DeconvolutionNet3D(nn.Module):
         flux = torch.stack((kx * xx + ky * xy + kz * xz, kx * xy + ky * yy + kz * yz, kx * xz + ky * yz), 1)
         potential = (along * flux).sum(1, keepdim=True)
         rate_hat = torch.addcmul(linear * velocity_hat, from_centres, flux - k * potential)
-        rate = torch.fft.irfftn(rate_hat, s=[nx, ny, nz], dim=[2, 3, 4], norm="forward")
-        return rate + flux_divergence(velocity, self.hx, self.hy, self.hz)
+        return torch.fft.irfftn(rate_hat, s=[nx, ny, nz], dim=[2, 3, 4], norm="forward")
 
     def wavenumbers(self, nx: int, ny: int, nz: int) -> Tensor:
         """Wavenumbers of the half-spectrum, shape (3, nx, ny, nz // 2 + 1), of the dtype of the parameters [rad/m]."""

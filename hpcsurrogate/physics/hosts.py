@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from hpcsurrogate.core.config import Flow, Host, SpectralHost
+from hpcsurrogate.core.config import FiniteVolumeHost, Flow, Host, SpectralHost
 from hpcsurrogate.physics.finite_volume import Closure, FiniteVolumeSolver
 from hpcsurrogate.physics.grid import Grid
 from hpcsurrogate.physics.spectral import SpectralSolver
@@ -64,6 +64,13 @@ class StaggeredHost(_Host):
 
     def _decoder(self):
         return self.solver.decode
+
+    def with_advection(self, advection: Closure) -> "StaggeredHost":
+        """The same host with another -div(u u): velocity (b, d, nx, ny[, nz]) [m/s] to [m/s^2], before projection."""
+        replaced = copy.copy(self)
+        replaced.solver = copy.copy(self.solver)
+        replaced.solver.advection = advection
+        return replaced
 
     @cached_property
     def operators(self) -> StressOperators:
@@ -133,13 +140,29 @@ def make_host(
     return (CollocatedHost if isinstance(config, SpectralHost) else StaggeredHost)(config, flow, grid)
 
 
-def fold_damping(host: AnyHost, closure: Closure | None) -> tuple[AnyHost, Closure | None]:
-    """A host and what is left to call of a closure: one that is a linear damping goes into the host, at no cost.
+def fold_closure(host: AnyHost, closure: Closure | None) -> tuple[AnyHost, Closure | None]:
+    """A host and what is left to call of a closure: what the host can take into its own terms costs it less there.
 
     Parameters
     ----------
     host : a host
-    closure : callable or None    a linear damping has `damping_rates(grid)`, a half-spectrum of rates [1/s]
+    closure : callable or None    a linear damping has `damping_rates(grid)`, a half-spectrum of rates [1/s]; one that
+                                  takes out the central fluxes of second order has `advection(velocity)`, what to put in
+                                  their place [m/s^2]
+
+    Notes
+    -----
+    To round-off the host with its closure either way (tests/physics/test_hosts.py,
+    tests/unit/models/test_deconvolution.py).
     """
-    rates = getattr(closure, "damping_rates", None)
-    return (host, closure) if rates is None else (host.with_damping(rates(host.grid)), None)
+    if (rates := getattr(closure, "damping_rates", None)) is not None:
+        return host.with_damping(rates(host.grid)), None
+    if (advection := getattr(closure, "advection", None)) is not None and _has_those_fluxes(host.config):
+        return host.with_advection(advection), None
+    return host, closure
+
+
+def _has_those_fluxes(config: Host) -> bool:
+    """Whether a host computes the central fluxes of second order, and calls its closure as often."""
+    is_central = isinstance(config, FiniteVolumeHost) and (config.order, config.advection) == (2, "central")
+    return is_central and config.closure_calls == "stage"

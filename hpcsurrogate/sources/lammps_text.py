@@ -17,7 +17,7 @@ import numpy as np
 from hpcsurrogate.core.errors import DataError
 from hpcsurrogate.sources.lammps_numbers import parse_number, parse_numbers
 
-BLOCK = 4 << 20  # bytes that are read and parsed at once
+BLOCK = 1 << 21  # bytes that are read and parsed at once
 MOST_ROWS = 10**9
 WORD = 8  # bytes; about what a number takes
 EXACT = 2**53

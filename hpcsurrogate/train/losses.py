@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from hpcsurrogate.evaluate.cells import cell_stress, deviatoric
 from hpcsurrogate.physics.grid import Grid
-from hpcsurrogate.physics.hosts import AnyHost, fold_damping
+from hpcsurrogate.physics.hosts import AnyHost, fold_closure
 from hpcsurrogate.physics.spectra import energy_spectrum
 
 Closure = Callable[[Tensor], Tensor]
@@ -118,8 +118,8 @@ def snapshot_errors(
     host : a host                   differentiable stepping
     velocity : Tensor, shape (b, L + 1, d, nx, ny[, nz]) [m/s]
     steps_per_snapshot : int [-]    host steps in one snapshot interval
-    closure : callable or None      called inside the host; None for the bare host. One that is a linear damping becomes
-                                    part of the host's linear term, as it will be used
+    closure : callable or None      called inside the host; None for the bare host. What a host can take into its own
+                                    terms becomes part of them, as it will be used
     back_propagation : int, optional
         gradients flow back through at most so many intervals: the window is cut into parts of that length, and each
         starts from a state that counts as given (truncated back-propagation; R. J. Williams and J. Peng, Neural
@@ -138,7 +138,7 @@ def snapshot_errors(
     -----
     Neither changes the values; `recompute` does not change the gradients either (tests/unit/train/test_losses.py).
     """
-    host, closure = fold_damping(host, closure)
+    host, closure = fold_closure(host, closure)
     step = host.step
     state = host.encode(velocity[:, 0])
     errors = []

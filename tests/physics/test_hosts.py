@@ -16,7 +16,7 @@ from hpcsurrogate.core.config import (
 )
 from hpcsurrogate.core.errors import ShapeError
 from hpcsurrogate.physics.grid import Grid
-from hpcsurrogate.physics.hosts import fold_damping, make_host
+from hpcsurrogate.physics.hosts import fold_closure, make_host
 from hpcsurrogate.physics.spectra import energy_budget
 
 DOMAIN = (2 * math.pi, 3 * math.pi)
@@ -201,14 +201,14 @@ class LinearDamping:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_linear_damping_folded_into_the_host_is_the_closure_at_no_call(name, random_velocity):
     host, closure = host_of(name), LinearDamping()
-    folded, left = fold_damping(host, closure)
+    folded, left = fold_closure(host, closure)
     assert left is None
     velocity = host.project(random_velocity(host.grid))
     torch.testing.assert_close(
         folded.tendency(velocity), host.tendency(velocity, closure), rtol=0, atol=100 * ROUND_OFF
     )
     assert (folded.tendency(velocity) - host.tendency(velocity)).abs().max() > 0.01
-    assert fold_damping(host, damping) == (host, damping)
+    assert fold_closure(host, damping) == (host, damping)
 
 
 @pytest.mark.parametrize("name", NAMES)

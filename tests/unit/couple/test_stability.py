@@ -1,5 +1,7 @@
 """Long runs whose outcome is known."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from hpcsurrogate.couple.contenders import make_entries
 from hpcsurrogate.couple.observation import Observer, Statistics
 from hpcsurrogate.couple.plan import Plan
 from hpcsurrogate.couple.reference import build_references, place_starts, reference_key
-from hpcsurrogate.couple.stability import run_long, run_on, run_recorded
+from hpcsurrogate.couple.stability import record_noise, run_long, run_on, run_recorded
 from hpcsurrogate.physics.exact import laminar_kolmogorov
 from hpcsurrogate.physics.hosts import make_host
 
@@ -63,14 +65,24 @@ def test_a_contender_runs_from_the_record_and_is_held_against_it(recorded, make_
     """Three realisations that decay on their own, for one interval: what they lose and how they differ is known."""
     plan = Plan(make_experiment(), recorded, run_from=(0, 1, 2))
     entry = make_entries(plan.experiment, plan.interval)[0]
-    run, uncertainty = run_recorded(plan, entry, num_starts=5, num_steps=entry.steps_per_snapshot)
+    run, noise = run_recorded(plan, entry, num_starts=5, num_steps=entry.steps_per_snapshot)
     assert run.finite and run.steps == entry.steps_per_snapshot
     starts = place_starts(plan, (0, 1, 2), 2)
     energy = build_references(plan, [entry.host], starts)[reference_key(entry.host)].statistics.energy.double()
     means = torch.stack([energy[:, 2 * number : 2 * number + 2].mean() for number in range(3)])
-    assert uncertainty == pytest.approx(float(means.std() / means.mean() / 3**0.5))
+    assert noise.energy == pytest.approx(float(means.std() / means.mean() / 3**0.5))
     # Energy falls all the time: after one interval most of what the record loses is still there.
     assert run.energy_error > 0
+
+
+def test_noise_of_a_record_is_that_of_the_means_of_its_realisations():
+    """Two starts in each of two realisations, three times; shells of 1 and 3, of 4 and 4, and one without energy."""
+    means = torch.tensor([[1.0, 4.0, 0.0], [3.0, 4.0, 0.0]])
+    series = means.repeat_interleave(2, 0).repeat(3, 1, 1) + torch.tensor([-0.5, 0.5]).repeat(2)[None, :, None]
+    series[..., 2] = 0.0
+    found = record_noise(SimpleNamespace(energy=series[..., 0], spectrum=series), of_each=2)
+    assert found.energy == pytest.approx(0.5)  # 2 +- 1: the deviation is sqrt 2, over sqrt 2 realisations
+    assert found.spectrum == pytest.approx(0.5 / 2**0.5)
 
 
 def test_a_run_is_carried_on_until_it_blows_up(host, settled):

@@ -9,7 +9,7 @@ from hpcsurrogate.core.config import DampingModel, FiniteVolumeHost, Flow, Spect
 from hpcsurrogate.models.build import build_model
 from hpcsurrogate.models.damping import DampingNet
 from hpcsurrogate.physics.grid import Grid
-from hpcsurrogate.physics.hosts import fold_damping, make_host
+from hpcsurrogate.physics.hosts import fold_closure, make_host
 from hpcsurrogate.train.losses import apriori_loss, snapshot_errors
 
 SHAPES = [(16, 24), (8, 12, 10)]
@@ -103,7 +103,7 @@ def test_in_the_host_s_linear_term_it_does_the_same(kind, shape):
         section = (SpectralHost if kind == "spectral" else FiniteVolumeHost)(kind=kind, grid=shape, time_step=dt)
         host = make_host(section, Flow(domain=lengths, viscosity=1e-3), DOUBLE)
         net = DampingNet(host.grid.spacing, 8).to(DOUBLE)
-        damped, rest = fold_damping(host, net)
+        damped, rest = fold_closure(host, net)
         assert rest is None
         state = host.encode(host.project(noise(host.grid)))
         with torch.no_grad():

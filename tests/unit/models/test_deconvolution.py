@@ -14,7 +14,7 @@ from hpcsurrogate.models.deconvolution import DeconvolutionNet, fine_points, flu
 from hpcsurrogate.physics.coarse_graining import CoarseGraining
 from hpcsurrogate.physics.finite_volume import FiniteVolumeSolver
 from hpcsurrogate.physics.grid import Grid
-from hpcsurrogate.physics.hosts import make_host
+from hpcsurrogate.physics.hosts import fold_closure, make_host
 from tests.unit.models.test_quadratic_stencil import assert_close, mirror_x, noise, quarter_turn, transpose
 
 DOUBLE = torch.float64
@@ -53,6 +53,23 @@ def test_takes_out_the_fluxes_of_the_host():
     solver = FiniteVolumeSolver(grid, Flow(domain=grid.lengths, viscosity=0.02))
     velocity = noise(2, 2, 12, 16)
     assert_close(flux_divergence(velocity, *grid.spacing), -solver.advection(velocity))
+
+
+def test_in_place_of_the_fluxes_of_the_host_it_is_the_same_step():
+    flow = Flow(domain=(3.0, 5.0), viscosity=0.02)
+    host = make_host(FiniteVolumeHost(kind="finite_volume", grid=(12, 16), time_step=0.01), flow, DOUBLE)
+    net, velocity = network((12, 16), flow.domain), host.project(noise(2, 2, 12, 16))
+    folded, left = fold_closure(host, net)
+    assert left is None
+    assert_close(folded.tendency(velocity), host.tendency(velocity, net))
+    assert_close(folded.step(host.encode(velocity)), host.step(host.encode(velocity), net))
+
+
+@pytest.mark.parametrize("other", [{"order": 4}, {"advection": "upwind"}, {"closure_calls": "step"}])
+def test_is_added_where_the_fluxes_are_others_or_the_closure_is_held(other):
+    config = FiniteVolumeHost(kind="finite_volume", grid=(16, 16), time_step=0.01, **other)
+    host, net = make_host(config, Flow(domain=LENGTHS, viscosity=0.02), DOUBLE), network()
+    assert fold_closure(host, net) == (host, net)
 
 
 @pytest.mark.parametrize("symmetry", [transpose, mirror_x, quarter_turn, lambda u: torch.roll(u, (3, 5), (2, 3))])

@@ -67,6 +67,9 @@ def test_cases_and_their_smoke_tests_are_experiments(bench, name, quick):
     case = bench.CASES[name]
     overrides = (*case.overrides, *(case.quick if quick else ()))
     check_consistency(load_experiment(bench.CONFIGS / f"{case.experiment}.yaml", overrides))
+    if case.record:
+        overrides = (*case.overrides, *case.record, *((*case.quick, *bench.SHORT_RECORD) if quick else ()))
+        check_consistency(load_experiment(bench.CONFIGS / f"{case.experiment}.yaml", overrides))
 
 
 def test_training_is_done_when_the_rest_brings_less_than_two_per_cent(bench, tmp_path):
