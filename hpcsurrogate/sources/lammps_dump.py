@@ -195,7 +195,8 @@ def _columns(text: LammpsText, num_atoms: int, wanted: Sequence[str] | None) -> 
 
 
 def _require_each_once(text: LammpsText, ids: np.ndarray, first: int) -> None:
-    if len(ids) == 0 or (ids[0] > 0 and (np.diff(ids) > 0).all()):
+    ordered = np.sort(ids)  # several times as quick as argsort
+    if len(ids) == 0 or (ordered[0] > 0 and (np.diff(ordered) > 0).all()):
         return
     order = np.argsort(ids, kind="stable")
     wrong = np.concatenate([[ids[order[0]] <= 0], np.diff(ids[order]) == 0])
