@@ -30,7 +30,7 @@ def parse_numbers(text: bytes, num_rows: int, num_columns: int, columns: Sequenc
 
     Returns
     -------
-    ndarray, shape (num_rows, len(columns)), float64
+    ndarray, shape (num_rows, len(columns)), float64    not to be written to
 
     Raises
     ------
@@ -38,61 +38,73 @@ def parse_numbers(text: bytes, num_rows: int, num_columns: int, columns: Sequenc
 
     Notes
     -----
-    Numbers are the nearest doubles, and zero has no sign (tests/unit/sources/test_lammps_numbers.py). Numbers that are
-    none of JSON, such as +1, .5, 5. and 007, take some ten times as long.
+    Numbers are the nearest doubles (tests/unit/sources/test_lammps_numbers.py); -0 is 0, as JSON's is. Numbers that are
+    none of JSON, such as +1, .5, 5. and 007, take many times as long.
     """
     values = _quickly(text, num_rows, num_columns, columns)
     if values is None:
         lines = text.split(b"\n")[:num_rows]
         values = np.array([_row(row, line, num_columns, columns) for row, line in enumerate(lines)])
-    return values + 0.0  # since JSON's -0 has no sign
+    return values
 
 
 def _quickly(text: bytes, num_rows: int, num_columns: int, columns: Sequence[int]) -> np.ndarray | None:
     """None if anything is unusual."""
-    # Costs next to nothing where there are none.
-    letters = np.frombuffer(text.replace(b"\t", b" ").replace(b"\r", b" "), np.uint8)
-    is_first = (letters != _BLANK) & (letters != _NEWLINE)
-    is_first[1:] &= ~is_first[:-1]
-    first = np.flatnonzero(is_first)
-    if not _are_rows(letters, first, num_rows, num_columns):
-        return None
-    letters, is_first = letters[first[0] :], is_first[first[0] :]
-    values = _read_list(letters, is_first, len(first))
+    if not _is_even(text, num_rows, num_columns):
+        text = _respaced(text, num_rows, num_columns)
+    values = _read_words(text, num_rows * num_columns)
     if values is not None:
         values = values.reshape(num_rows, num_columns)
         return values if list(columns) == list(range(num_columns)) else values[:, list(columns)]
-    # There may be words in columns that are not asked for: on without these.
-    kept = sorted(set(columns))
-    of_word = np.tile(np.isin(np.arange(num_columns), kept), num_rows)
-    is_kept = np.repeat(of_word, np.diff(first, append=len(text)))
-    values = _read_list(letters[is_kept], is_first[is_kept], num_rows * len(kept))
-    return None if values is None else values.reshape(num_rows, len(kept))[:, np.searchsorted(kept, columns)]
+    # Columns that are not asked for may hold what is no number.
+    words = text.replace(b"\n", b" ").split(b" ")[:-1]
+    chosen = [word for column in columns for word in words[column::num_columns]]
+    values = _read_words(b" ".join(chosen) + b" ", num_rows * len(columns))
+    return None if values is None else values.reshape(len(columns), num_rows).T
 
 
-def _are_rows(letters: np.ndarray, first: np.ndarray, num_rows: int, num_columns: int) -> bool:
-    """Whether every row has as many words, whose first letters are given."""
-    is_end = letters == _NEWLINE
-    if np.count_nonzero(is_end) != num_rows or len(first) != num_rows * num_columns:
+def _is_even(text: bytes, num_rows: int, num_columns: int) -> bool:
+    """Whether words are parted by one blank, or one end of a row, each where it should be."""
+    if b"\t" in text or b"\r" in text:
         return False
-    words = first.reshape(num_rows, num_columns)
-    if is_end[words[1:, 0] - 1].all():
-        return True  # Rows that do not begin with blanks are seen more quickly.
-    ends = np.flatnonzero(is_end)
-    return bool((words[:, -1] < ends).all() and (words[1:, 0] > ends[:-1]).all())
+    letters = np.frombuffer(text, np.uint8)
+    is_end = letters == _NEWLINE
+    gaps = np.flatnonzero((letters == _BLANK) | is_end)
+    if len(gaps) != num_rows * num_columns or gaps[0] == 0 or (np.diff(gaps) == 1).any():
+        return False
+    return bool(is_end[gaps[num_columns - 1 :: num_columns]].all())
 
 
-def _read_list(letters: np.ndarray, is_first: np.ndarray, count: int) -> np.ndarray | None:
-    """The numbers that so many words are, which begin where it says; None if JSON knows them not."""
-    text = np.empty(len(letters) + 2, np.uint8)
-    text[0], text[-1] = b"[]"
-    np.add(letters, (letters == _NEWLINE) * np.uint8(_BLANK - _NEWLINE), out=text[1:-1])
-    text[1:-2] += is_first[1:] * np.uint8(_COMMA - _BLANK)  # before every word but the first
-    listed = text.tobytes()
-    if listed.rfind(b"[") > 0:
-        return None  # Would be read as the numbers in it. Without, a word is an entry or more, and the count tells.
+def _respaced(text: bytes, num_rows: int, num_columns: int) -> bytes:
+    """The same words with one blank after each; none if a row has not as many as it should."""
+    letters = np.frombuffer(text.replace(b"\t", b" ").replace(b"\r", b" "), np.uint8)
+    is_end = letters == _NEWLINE
+    is_kept = (letters != _BLANK) & ~is_end
+    is_last = is_kept.copy()
+    is_last[:-1] &= ~is_kept[1:]
+    last, ends = np.flatnonzero(is_last), np.flatnonzero(is_end)
+    if len(ends) != num_rows or len(last) != num_rows * num_columns:
+        return b""
+    words = last.reshape(num_rows, num_columns)
+    if (words[:, -1] > ends).any() or (words[1:, 0] < ends[:-1]).any():
+        return b""
+    is_kept[last + 1] = True
+    return letters[is_kept].tobytes().replace(b"\n", b" ")
+
+
+def _read_words(text: bytes, count: int) -> np.ndarray | None:
+    """The numbers that so many words are, with one blank or end of a row after each; None if JSON takes them not."""
+    letters = np.frombuffer(text, np.uint8)
+    listed = np.empty(len(letters) + 1, np.uint8)
+    listed[:1], listed[-1:] = ord("["), ord("]")
+    listed[1:-1] = letters[:-1]
+    listed[1:-1] += (letters[:-1] == _BLANK).view(np.uint8) * np.uint8(_COMMA - _BLANK)
+    listed[1:-1] += (letters[:-1] == _NEWLINE).view(np.uint8) * np.uint8(_COMMA - _NEWLINE)
+    json = listed.tobytes()
+    if json.rfind(b"[") > 0:
+        return None  # A list in the list would be read as its numbers. Without, a word is an entry or more.
     try:
-        values = np.frombuffer(_PARSER.parse(listed).as_buffer(of_type="d"))
+        values = np.frombuffer(_PARSER.parse(json).as_buffer(of_type="d"))
     except (ValueError, TypeError, RuntimeError):  # no JSON; no number; whole and beyond 64 bits
         return None
     return values if len(values) == count else None

@@ -157,10 +157,12 @@ class LammpsText:
 
     def whole_column(self, values: np.ndarray, name: str, first: int) -> np.ndarray:
         """Return a column of a table, whose first line is given, as int64; doubles hold whole numbers up to 2^53."""
-        wrong = (np.rint(values) != values) | (np.abs(values) >= EXACT)
+        with np.errstate(invalid="ignore"):  # beyond 64 bits, which then differ
+            whole = values.astype(np.int64)
+        wrong = (whole != values) | (whole >= EXACT) | (whole <= -EXACT)
         if wrong.any():
             self.fail(f"{name} is not whole, or not below 2^53", first + int(wrong.argmax()))
-        return values.astype(np.int64)
+        return whole
 
     def number(self, word: str) -> float:
         """Return the finite number that a word of the line read last is."""

@@ -47,7 +47,6 @@ WORDS = [*NUMBERS.split(), "0." + 400 * "0" + "1e401", "1" + 300 * "0"]
 def test_every_way_of_writing_a_number_is_the_nearest_double(word, beside):
     values = parse_numbers(f"{beside} {word}\n{word} {beside}\n".encode(), 2, 2, [0, 1])
     assert values.tolist() == [[float(beside), float(word)], [float(word), float(beside)]]
-    assert not np.signbit(values[values == 0]).any()
 
 
 def test_blanks_of_every_kind_part_words():
