@@ -52,15 +52,16 @@ def _quickly(text: bytes, num_rows: int, num_columns: int, columns: Sequence[int
     """None if anything is unusual."""
     if not _is_even(text, num_rows, num_columns):
         text = _respaced(text, num_rows, num_columns)
+        if not text:
+            return None
     values = _read_words(text, num_rows * num_columns)
     if values is not None:
         values = values.reshape(num_rows, num_columns)
         return values if list(columns) == list(range(num_columns)) else values[:, list(columns)]
-    # Columns that are not asked for may hold what is no number.
-    words = text.replace(b"\n", b" ").split(b" ")[:-1]
-    chosen = [word for column in columns for word in words[column::num_columns]]
-    values = _read_words(b" ".join(chosen) + b" ", num_rows * len(columns))
-    return None if values is None else values.reshape(len(columns), num_rows).T
+    # Columns that are not asked for may hold what is no number: on without them.
+    kept = sorted(set(columns))
+    values = _read_words(_cut(text, num_rows, num_columns, kept), num_rows * len(kept))
+    return None if values is None else values.reshape(num_rows, len(kept))[:, np.searchsorted(kept, columns)]
 
 
 def _is_even(text: bytes, num_rows: int, num_columns: int) -> bool:
@@ -90,6 +91,14 @@ def _respaced(text: bytes, num_rows: int, num_columns: int) -> bytes:
         return b""
     is_kept[last + 1] = True
     return letters[is_kept].tobytes().replace(b"\n", b" ")
+
+
+def _cut(text: bytes, num_rows: int, num_columns: int, columns: list[int]) -> bytes:
+    """The words of some columns, each with the blank or end of a row after it."""
+    letters = np.frombuffer(text, np.uint8)
+    gaps = np.flatnonzero((letters == _BLANK) | (letters == _NEWLINE))
+    of_word = np.tile(np.isin(np.arange(num_columns), columns), num_rows)
+    return letters[np.repeat(of_word, np.diff(gaps, prepend=-1))].tobytes()
 
 
 def _read_words(text: bytes, count: int) -> np.ndarray | None:

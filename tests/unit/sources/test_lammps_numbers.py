@@ -31,6 +31,8 @@ def test_other_columns_may_hold_words():
     assert parse_numbers(b"1 Ar 2.5\n2 C\xc3\xa9 3\n", 2, 3, [0, 2]).tolist() == [[1, 2.5], [2, 3]]
     assert parse_numbers(b'1 [1,2] 2.5\n2 "," 3\n', 2, 3, [2, 0, 2]).tolist() == [[2.5, 1, 2.5], [3, 2, 3]]
     assert parse_numbers(b"Ar\nKr\n", 2, 1, []).shape == (2, 0)
+    with pytest.raises(ValueError, match="has 2 columns, expected 1"):
+        parse_numbers(b"Ar\nKr Xe\n", 2, 1, [])
 
 
 NUMBERS = """
