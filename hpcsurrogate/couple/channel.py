@@ -2,8 +2,8 @@
 
 Two runs have the same walls. In one the walls move (Couette): the straight line that the velocity follows in the
 middle reaches the speeds of the walls at two points, which are where a continuum's walls must stand. In the other a
-force drives the fluid (Poiseuille): its velocity is what the laws must give, with density and temperature of its
-middle, between those walls. Within a few diameters of a wall the fluid lies in layers, and nothing is compared there.
+force drives the fluid (Poiseuille): its velocity is what the laws must give, with its density and temperature, between
+those walls. Within a few diameters of a wall the fluid lies in layers, and nothing is compared there.
 
 Legend: y across the channel; n number density; u velocity along the walls. All in the units of the runs; one atom has
 mass 1, so that n is the density too.
@@ -69,9 +69,10 @@ class Comparison:
 
     Attributes
     ----------
-    channel : Channel
+    channel : Channel        density and temperature are means over what is compared
     origin : float           y of its lower wall
     force : float            per volume
+    density, temperature : Tensor, shape (cells + 1,)    at the faces of the channel's cells
     y, velocity, error : ndarray, shape (n,)    of the Poiseuille run where it is compared, with standard errors
     noise : float            standard error of the centre-line velocity over itself, that of the walls' places included
     """
@@ -79,6 +80,8 @@ class Comparison:
     channel: Channel
     origin: float
     force: float
+    density: Tensor
+    temperature: Tensor
     y: np.ndarray
     velocity: np.ndarray
     error: np.ndarray
@@ -88,12 +91,16 @@ class Comparison:
     def of(
         cls, couette: Profile, poiseuille: Profile, speed: float, force: float, wall_layer: float, cells: int
     ) -> "Comparison":
-        """Set the channel up: walls from the first run, density and temperature from the middle of the second."""
+        """Set the channel up: walls from the first run, density and temperature from the second.
+
+        A fluid that its own flow heats is warmer near the walls, and at its one pressure thinner: both are parabolas
+        around the middle, which a least-squares fit takes from what is compared, and carries on to the walls.
+        """
         walls, wall_errors = find_walls(couette, speed, wall_layer)
         inner = poiseuille.inner(wall_layer)
-        density, temperature = (
-            float(values[:, inner].mean()) for values in (poiseuille.density, poiseuille.temperature)
-        )
+        profiles = [values[:, inner].mean(0) for values in (poiseuille.density, poiseuille.temperature)]
+        density, temperature = (float(values.mean()) for values in profiles)
+        faces = [_parabola(poiseuille.y[inner], values, walls, cells + 1) for values in profiles]
         height = float(walls[1] - walls[0])
         velocity = poiseuille.velocity[:, inner]
         centre = velocity[:, centre_of(velocity.shape[1])].mean(1)
@@ -103,6 +110,7 @@ class Comparison:
             Channel((cells,), (height,), density, temperature),
             float(walls[0]),
             density * force,
+            *faces,
             poiseuille.y[inner],
             velocity.mean(0),
             velocity.std(0, ddof=1) / np.sqrt(NUM_BLOCKS),
@@ -111,8 +119,12 @@ class Comparison:
 
     def solve(self, law: StressLaw) -> np.ndarray:
         """Return what a law makes of the velocity at `y`, shape (n,)."""
-        found = self.channel.steady(law, self.force)
+        found = self.channel.steady(self.at_faces(law), self.force)
         return np.interp(self.y, self.origin + self.channel.points[0].numpy(), found.numpy())
+
+    def at_faces(self, law: StressLaw) -> StressLaw:
+        """Return the law with the density and temperature of each face, whatever the channel says."""
+        return lambda _, __, gradient: law(self.density, self.temperature, gradient)
 
     def score(self, velocity: np.ndarray) -> dict:
         """Differences from the run over its centre-line velocity."""
@@ -135,7 +147,14 @@ class Comparison:
 
     def seconds(self, law: StressLaw) -> float:
         """Wall-clock time of a solution, the median of some [s]."""
-        return statistics.median(_timed(lambda: self.channel.steady(law, self.force)) for _ in range(TIMINGS))
+        local = self.at_faces(law)
+        return statistics.median(_timed(lambda: self.channel.steady(local, self.force)) for _ in range(TIMINGS))
+
+
+def _parabola(y: np.ndarray, values: np.ndarray, walls: np.ndarray, count: int) -> Tensor:
+    """Values at so many points from wall to wall, of the parabola around the middle that fits those at y best."""
+    fitted = np.polyfit((y - walls.mean()) ** 2, values, 1)
+    return torch.as_tensor(np.polyval(fitted, (np.linspace(*walls, count) - walls.mean()) ** 2))
 
 
 def centre_of(count: int) -> slice:
@@ -175,6 +194,8 @@ def compare(comparison: Comparison, artifact: Artifact, classical: dict[str, Vis
             "walls": [comparison.origin, comparison.origin + channel.lengths[0]],
             "density": channel.density,
             "temperature": channel.temperature,
+            "density_at_walls": float(comparison.density[0]),
+            "temperature_at_walls": float(comparison.temperature[0]),
             "force_per_volume": comparison.force,
         },
         "molecular_dynamics": {

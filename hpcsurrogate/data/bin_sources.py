@@ -8,7 +8,8 @@ import numpy as np
 from hpcsurrogate.core.errors import DataError
 from hpcsurrogate.data.bins import COLUMNS, ROWS, Slices
 from hpcsurrogate.sources.lammps_chunks import read_chunk_averages
-from hpcsurrogate.sources.lammps_dump import Frame, dump_frames
+from hpcsurrogate.sources.lammps_dump import dump_frames
+from hpcsurrogate.sources.lammps_frame import Frame
 from hpcsurrogate.sources.lammps_units import UNIT_STYLES
 
 NUM_STRETCHES = 128  # of a dump at least so many are kept, and fewer than twice as many

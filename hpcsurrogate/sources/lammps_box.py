@@ -58,6 +58,28 @@ class Box:
         edges[1, 0], edges[2, 0], edges[2, 1] = xy, xz, yz
         return cls(low, edges, periodic)
 
+    @classmethod
+    def from_edges(cls, edges: np.ndarray, periodic: tuple[bool, bool, bool]) -> Self:
+        """Return a box whose origin is zero.
+
+        Parameters
+        ----------
+        edges : ndarray, shape (3,) or (3, 3) [length]    of an upright box, or rows a, b, c
+        periodic : tuple of three bool
+
+        Returns
+        -------
+        Box
+
+        Raises
+        ------
+        ValueError    if a, b, c, in this order, are not right-handed, or too long for the volume to be a number
+        """
+        edges = np.array(np.diag(edges) if edges.ndim == 1 else edges, np.float64)
+        if not (np.abs(edges).max() < LONGEST and np.linalg.det(edges) > 0):
+            raise ValueError("the box has no volume, or no finite one")
+        return cls(np.zeros(3), edges, periodic)
+
     @property
     def volume(self) -> float:
         """[length^3]."""

@@ -1,101 +1,20 @@
-"""What `dump custom` and `dump atom` write as text, also compressed: atoms, every so many steps, one frame in memory.
+"""Dumps: atoms, every so many steps, one frame in memory; what `dump custom` and `dump atom` write as text.
 
 Columns may stand in any order and atoms too. The format: the LAMMPS manual, "dump command", format of text files.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from hpcsurrogate.core.errors import DataError
 from hpcsurrogate.sources.lammps_box import Box
+from hpcsurrogate.sources.lammps_frame import Frame
+from hpcsurrogate.sources.lammps_h5md import SUFFIXES, h5md_frames
 from hpcsurrogate.sources.lammps_text import MOST_ROWS, CutShortError, LammpsText, split_words
 
 TEXT_COLUMNS = ("element", "typelabel")
 WHOLE_COLUMNS = ("id", "mol", "type", "proc", "ix", "iy", "iz")
-# Names of the three coordinates -> whether along the edges, whether without wrapping.
-COORDINATES = {
-    ("x", "y", "z"): (False, False),
-    ("xs", "ys", "zs"): (True, False),
-    ("xu", "yu", "zu"): (False, True),
-    ("xsu", "ysu", "zsu"): (True, True),
-}
-IMAGES = ("ix", "iy", "iz")
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Atoms at one step, in the order of the file.
-
-    Attributes
-    ----------
-    place : str              path and line at which the frame begins, for messages
-    step : int
-    time : float or None     [time] where the dump says it
-    units : str or None      style of units where the dump says it, at its beginning
-    box : Box
-    num_atoms : int
-    columns : dict           name -> ndarray, shape (num_atoms,), int64 if whole by its name, else float64, in the units
-                             of the script
-    """
-
-    place: str
-    step: int
-    time: float | None
-    units: str | None
-    box: Box
-    num_atoms: int
-    columns: dict[str, np.ndarray]
-
-    def vectors(self, names: Sequence[str]) -> np.ndarray:
-        """Return columns side by side, (num_atoms, len(names)).
-
-        Raises
-        ------
-        DataError    if one is not there
-        """
-        if missing := [name for name in names if name not in self.columns]:
-            raise DataError(
-                f"{self.place}: has no column {missing[0]} but {' '.join(self.columns)}; add it to the dump"
-            )
-        return np.stack([self.columns[name] for name in names], axis=1)
-
-    def scaled(self) -> np.ndarray:
-        """Return coordinates along the edges of the box, each atom's image within it, (num_atoms, 3).
-
-        Raises
-        ------
-        DataError    if the dump has no three coordinates of a kind
-        """
-        coordinates, _ = self._coordinates()
-        return self.box.wrapped(coordinates)
-
-    def positions(self) -> np.ndarray:
-        """Return positions within the box, (num_atoms, 3) [length]. Raises DataError as `scaled`."""
-        return self.box.unscaled(self.scaled())
-
-    def unwrapped(self) -> np.ndarray:
-        """Return positions that do not jump when an atom leaves the box, (num_atoms, 3) [length].
-
-        Raises
-        ------
-        DataError    if the dump has neither unwrapped coordinates nor all image flags
-        """
-        coordinates, is_unwrapped = self._coordinates()
-        if not is_unwrapped:
-            coordinates = coordinates + self.vectors(IMAGES)
-        return self.box.unscaled(coordinates)
-
-    def _coordinates(self) -> tuple[np.ndarray, bool]:
-        for names, (along_edges, is_unwrapped) in COORDINATES.items():
-            if all(name in self.columns for name in names):
-                found = self.vectors(names)
-                return found if along_edges else self.box.scaled(found), is_unwrapped
-        raise DataError(
-            f"{self.place}: has no x y z, nor xs, xu or xsu, but {' '.join(self.columns)}; add them to the dump"
-        )
 
 
 def dump_frames(path: str | Path, names: Sequence[str] | None = None, drop_cut_frame: bool = False) -> Iterator[Frame]:
@@ -103,9 +22,9 @@ def dump_frames(path: str | Path, names: Sequence[str] | None = None, drop_cut_f
 
     Parameters
     ----------
-    path : str or Path                    compressed if it ends in .gz
+    path : str or Path                    text, compressed if it ends in .gz; H5MD if in .h5, .hdf5 or .h5md
     names : list of str, optional         columns to read, which saves time; not all of numbers
-    drop_cut_frame : bool, optional       whether a frame that the file ends within is left out, not an error
+    drop_cut_frame : bool, optional       whether a frame that a text ends within is left out, not an error
 
     Yields
     ------
@@ -114,13 +33,16 @@ def dump_frames(path: str | Path, names: Sequence[str] | None = None, drop_cut_f
     Raises
     ------
     DataError    if the file is missing, cut short or damaged, lacks a column, steps do not rise or an id comes twice,
-                 naming the line
+                 naming the line, or of H5MD the data set
 
     Notes
     -----
     Memory is that of a frame; whatever is cut off is missed, and no damage leads to another error
-    (tests/unit/sources/test_lammps_dump.py).
+    (tests/unit/sources/test_lammps_dump.py). More on H5MD: `h5md_frames`.
     """
+    if Path(path).suffix in SUFFIXES:
+        yield from h5md_frames(path, names)
+        return
     with LammpsText(path) as text:
         last, units = -1, None
         try:
@@ -195,7 +117,8 @@ def _columns(text: LammpsText, num_atoms: int, wanted: Sequence[str] | None) -> 
 
 
 def _require_each_once(text: LammpsText, ids: np.ndarray, first: int) -> None:
-    if len(ids) == 0 or (ids[0] > 0 and (np.diff(ids) > 0).all()):
+    ordered = np.sort(ids)  # several times as quick as argsort
+    if len(ids) == 0 or (ordered[0] > 0 and (np.diff(ordered) > 0).all()):
         return
     order = np.argsort(ids, kind="stable")
     wrong = np.concatenate([[ids[order[0]] <= 0], np.diff(ids[order]) == 0])

@@ -8,7 +8,7 @@ import torch
 
 from hpcsurrogate.core.errors import DataError
 from hpcsurrogate.couple.channel import Comparison, compare, viscous
-from hpcsurrogate.couple.channel_profile import NUM_BLOCKS, find_walls, read_profile
+from hpcsurrogate.couple.channel_profile import NUM_BLOCKS, Profile, find_walls, read_profile
 from hpcsurrogate.embed.artifact import load_artifact
 from hpcsurrogate.evaluate.law import LogPolynomial
 from hpcsurrogate.export.law import write_law
@@ -89,6 +89,33 @@ def test_the_law_that_made_the_run_is_without_error_and_wins(tmp_path, artifact)
     assert outcome["cost_ratio"] == pytest.approx(100 / outcome["solver_seconds"])
 
 
+def test_density_and_temperature_are_those_of_the_place(tmp_path):
+    """A fluid that is warmer at the walls by 10 % and thinner by 2 %, whose viscosity goes as density over temperature:
+    the velocity is that of du/dz = -n f z / eta(z) with local values, not with means."""
+    middle, half = np.mean(WALLS), np.ptp(WALLS) / 2
+    z = np.linspace(0, half, 2001)
+
+    def state(distance):
+        share = (distance / half) ** 2
+        return DENSITY * (1 - 0.02 * share), TEMPERATURE * (1 + 0.1 * share)
+
+    def viscosity(density, temperature):
+        return 5 * density / temperature
+
+    couette = write_profile(tmp_path / "couette.txt", line_between_walls)
+    flat = write_profile(tmp_path / "poiseuille.txt", line_between_walls)
+    density, temperature = state(flat.y - middle)
+    poiseuille = Profile(flat.y, *(np.tile(values, (NUM_BLOCKS, 1)) for values in (density, density, temperature)))
+    comparison = Comparison.of(couette, poiseuille, SPEED, FORCE, LAYER, 200)
+    found = comparison.solve(lambda n, t, gradient: viscosity(n, t)[:, None] * gradient)
+    slope = comparison.force * z / viscosity(*state(z))
+    fall = np.concatenate([[0], np.cumsum((slope[1:] + slope[:-1]) / 2 * z[1])])
+    expected = np.interp(np.abs(comparison.y - middle), z, fall[-1] - fall)
+    assert np.abs(found - expected).max() < 1e-4 * expected.max()
+    uniform = comparison.force * half**2 / 2 / viscosity(comparison.channel.density, comparison.channel.temperature)
+    assert abs(uniform / expected.max() - 1) > 0.02  # or the test tests nothing
+
+
 def test_a_classical_law_that_made_the_run_beats_the_learned_one_and_the_verdict_says_so(tmp_path, artifact):
     truth = constant_viscosity(9.0)
     comparison = compared(tmp_path, viscous(truth))
@@ -119,9 +146,9 @@ def test_what_lies_within_the_noise_is_no_win(tmp_path, artifact):
 def test_faces_outside_of_the_trained_range_are_counted(tmp_path, artifact):
     comparison = compared(tmp_path, artifact)
     assert compare(comparison, artifact, RIVALS, 1.0)["laws"]["learned"]["faces_outside"] == 0
-    far = Comparison(**(vars(comparison) | {"channel": Channel((50,), comparison.channel.lengths, 0.5, TEMPERATURE)}))
+    far = Comparison(**(vars(comparison) | {"density": torch.full((101,), 0.5).double()}))
     outcome = compare(far, artifact, RIVALS, 1.0)
-    assert outcome["laws"]["learned"]["faces_outside"] == 51
+    assert outcome["laws"]["learned"]["faces_outside"] == 101
 
 
 @pytest.mark.parametrize(

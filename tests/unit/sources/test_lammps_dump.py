@@ -85,7 +85,7 @@ def test_memory_is_that_of_a_frame(folder, tmp_path):
         assert sum(frame.num_atoms for frame in dump_frames(tmp_path / "long.dump")) == 256 * number
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < 1.05 * peaks[0]
+    assert peaks[1] < 1.2 * peaks[0]  # where a block ends within a frame makes some difference
 
 
 FRAME = """ITEM: TIMESTEP
