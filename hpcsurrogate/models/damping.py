@@ -1,13 +1,14 @@
 """A damping rate for every Fourier mode, learned as a smooth function of the wavenumber.
 
     acceleration_hat(k) = - r velocity_hat(k)
-    r = R s(|k| / kmax)^2 max(1, e)^p,    e^2 = sum_i (k_i h_i / pi)^2,    p = 16 in two dimensions
+    r = R s(|k| / kmax)^2 in training,    r = R max(s^2, F e^18) in use,    e^2 = sum_i (k_i h_i / pi)^2
 
 Legend: kmax = pi / h, h the largest spacing, as in classical hyperviscosity, of which this is the calibrated form;
 R = u_rms / h of the training data, so that the values of s are of order one; s cubics through its values at the knots;
-e > 1 in the corners, whose modes are the fastest there are and in two dimensions hold little. Training sees no
-use in damping them, but in moments twice as fast as the usual ones they end a run: hence the factor, with which they
-are as stiff as under hyperviscosity (docs/calibration.md). In three dimensions they hold too much, and p = 0.
+F = 1 in two dimensions, 0 in three. The modes near e = 1 and in the corners beyond are the fastest of the grid, and in
+two dimensions hold little. Training sees no use in damping them, but in moments twice as fast as the usual ones they
+end a run: hence the floor, which training does not know of, since it would take elsewhere what the floor adds
+(docs/calibration.md). In three dimensions these modes hold too much.
 
 Linear and translation-invariant: the same operator on a collocated and a staggered layout, and a host that is told of
 it takes it into its linear term, where it costs nothing (`damping_rates`).
@@ -23,7 +24,8 @@ from hpcsurrogate.physics.grid import Grid
 
 # The start is hyperviscosity R / 2 (k / kmax)^8, and flat below this share of kmax: at s = 0 the rate has no slope.
 START, START_POWER, START_FLAT = 0.5, 4, 0.4
-CORNER_POWER = {2: 16, 3: 0}  # p, by the number of dimensions
+FLOOR = {2: 1.0, 3: 0.0}  # F, by the number of dimensions
+HALF_FLOOR_POWER = 9  # of e
 
 
 class DampingNet(nn.Module):
@@ -51,7 +53,7 @@ class DampingNet(nn.Module):
         self.knots_per_kmax = (knots - 1) / largest
         ratio = (torch.arange(knots) / self.knots_per_kmax).clamp_min(START_FLAT)
         self.values = nn.Parameter(math.sqrt(START) * ratio**START_POWER)
-        self.half_corner_power = CORNER_POWER[self.num_dims] // 2
+        self.floor, self.half_floor_power = FLOOR[self.num_dims], HALF_FLOOR_POWER
         self.register_buffer("rate_scale", torch.tensor(velocity_rms / coarsest))
 
     def damping_rates(self, grid: Grid) -> Tensor:
@@ -76,9 +78,10 @@ class DampingNet(nn.Module):
             ratio2 = ratio2 + square * self.stretch[axis] ** 2
             ellipse2 = ellipse2 + square
         place = ratio2.sqrt().to(self.values.dtype) * self.knots_per_kmax
-        corners = ellipse2.to(self.values.dtype).clamp_min(1.0).pow(self.half_corner_power)
-        root = spline(self.values.unsqueeze(1), place).squeeze(-1)
-        return self.rate_scale * root.square() * corners * (place > 0)
+        rates = spline(self.values.unsqueeze(1), place).squeeze(-1).square()
+        if not self.training:
+            rates = torch.maximum(rates, self.floor * ellipse2.to(self.values.dtype).pow(self.half_floor_power))
+        return self.rate_scale * rates * (place > 0)
 
     def forward(self, velocity: Tensor) -> Tensor:
         """Acceleration (b, d, nx, ny[, nz]) [m/s^2] of a velocity of the same shape [m/s]."""
