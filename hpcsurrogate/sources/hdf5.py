@@ -41,7 +41,7 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
     Raises
     ------
     DataError    if the file is missing, cannot be locked, is not HDF5, or holds a soft or external link, a group with
-                 two names (a cycle is one), a name twice in a group, or groups nested deeper than 8
+                 two names (a cycle is one), a name twice in a group or that is no text, or groups nested deeper than 8
 
     Notes
     -----
@@ -77,6 +77,8 @@ def _require_plain_tree(path: Path, group: h5py.Group, place: str, known_groups:
     if len(set(names)) < len(names):
         raise DataError(f"{path}: {place or '/'} holds a name twice; write or copy the file again")
     for name in names:
+        if isinstance(name, bytes):  # as h5py gives one that says it is UTF-8 and is not
+            raise DataError(f"{path}: {place or '/'} holds a name that is no text; write or copy the file again")
         key, stored_name = f"{place}/{name}", name.encode("utf-8", "surrogateescape")
         if group.id.links.get_info(stored_name).type != h5py.h5l.TYPE_HARD:
             raise DataError(f"{path}: {key} is a link to elsewhere, which is not followed; copy the data into the file")

@@ -99,6 +99,13 @@ def test_a_name_that_is_there_twice_is_refused(path):
         pass
 
 
+def test_a_name_that_is_no_text_is_refused(path):
+    edit(path, lambda file: file.create_group("deep/other"))
+    patch(path, b"other\0", b"oth\xff\xfe\0")
+    with pytest.raises(DataError, match="/deep holds a name that is no text"), open_hdf5(path):
+        pass
+
+
 def test_an_attribute_that_is_there_twice_is_refused(path):
     edit(path, lambda file: file.attrs.update({"colour": 1, "number": 2}))
     patch(path, b"number\0", b"colour\0")
