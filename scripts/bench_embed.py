@@ -3,7 +3,8 @@
 For each network and grid, one right-hand side of the finite-volume host without closure, the network as a plain module
 (eager), its artifact (exported, guarded) and the same as .pt2 (compiled) take turns in one process, on one thread. Then
 a C++ program, built through find_package(hpcsurrogate) as a user would, calls the artifact by the C ABI and by
-bare LibTorch, in turn. What counts is the median over neighbouring turns. The weights are random: they cost the same.
+bare LibTorch, in turn. Last, steps of the host with a deconvolution added to its fluxes and in their place. What counts
+is the median over neighbouring turns. The weights are random: they cost the same.
 
     python scripts/bench_embed.py --json bench.json
 """
@@ -29,11 +30,12 @@ from random_artifacts import random_velocity, write_random_artifact
 from hpcsurrogate.core.config import FiniteVolumeHost, Flow
 from hpcsurrogate.core.errors import HpcsurrogateError
 from hpcsurrogate.core.memory import keep_freed_memory
+from hpcsurrogate.couple.contenders import LearnedClosure
 from hpcsurrogate.embed.artifact import Artifact, load_artifact
 from hpcsurrogate.export.compiled import compiled_bytes
 from hpcsurrogate.export.grid_closure import GridClosure
 from hpcsurrogate.export.script import write_artifact
-from hpcsurrogate.physics.hosts import AnyHost, make_host
+from hpcsurrogate.physics.hosts import AnyHost, fold_closure, make_host
 
 HOST_PROGRAM = Path(__file__).with_name("bench_embed_host")
 FLOW = Flow(viscosity=1e-3, domain=(2 * math.pi, 2 * math.pi))
@@ -61,6 +63,8 @@ ALL = tuple(Case(network, points) for points in (64, 256) for network in NETWORK
 QUICK = tuple(Case(network, 64) for network in NETWORKS[:2])
 # A call of milliseconds varies by more than what the C ABI adds to it.
 OVERHEAD = (Case("quadratic_stencil", 8), Case("tensor_basis", 8), Case("quadratic_stencil", 64))
+DECONVOLUTION = {"kind": "deconvolution", "knots": 16}
+STEP_GRIDS = ((64, 64), (32, 32, 32))
 
 
 # --- arithmetic -------------------------------------------------------------------------------------------------------
@@ -95,6 +99,13 @@ def overhead_figures(case: Case, pairs: dict[str, list[tuple[int, int]]]) -> lis
     ]
     by_default, kept = (statistics.median(ours for _, ours in pairs[name]) for name in (BY_DEFAULT, "guarded"))
     return [*figures, figure(f"{case.label}: C ABI, guarded, glibc's defaults / freed memory kept", by_default / kept)]
+
+
+def step_figures(grid: tuple[int, ...], seconds: dict[str, list[float]]) -> list[dict]:
+    """What a step takes with a deconvolution, over one of the bare host."""
+    label = f"deconvolution {grid[0]}^{len(grid)}: step"
+    ways = ("added to the fluxes", "in their place")
+    return [figure(f"{label}, {way} / bare", median_ratio(seconds[way], seconds["bare"])) for way in ways]
 
 
 def heading() -> str:
@@ -185,6 +196,24 @@ def measure_overhead(case: Case, path: Path, calls: int) -> dict[str, list[tuple
     return pairs
 
 
+def measure_steps(grid: tuple[int, ...], path: Path, rounds: int) -> dict[str, list[float]]:
+    """Take turns with steps of the host: bare, with a deconvolution added, and with it in place of the fluxes."""
+    flow = FLOW.model_copy(update={"domain": (2 * math.pi,) * len(grid)})
+    config = FiniteVolumeHost(kind="finite_volume", grid=grid, time_step=1e-4)
+    host, velocity = make_host(config, flow), random_velocity(config)
+    write_random_artifact(path, DECONVOLUTION, config, flow, velocity)
+    closure = LearnedClosure(load_artifact(path))
+    replaced, _ = fold_closure(host, closure)
+    state = host.encode(host.project(velocity))
+    contestants = {
+        "bare": lambda: host.step(state),
+        "added to the fluxes": lambda: host.step(state, closure),
+        "in their place": lambda: replaced.step(state),
+    }
+    with torch.no_grad():
+        return take_turns(contestants, rounds)
+
+
 def _pair(text: str) -> tuple[int, int]:
     bare, through_abi = map(int, text.split())
     return bare, through_abi
@@ -208,6 +237,8 @@ def run_bench(options: argparse.Namespace) -> int:
             figures += figures_of(case, seconds)
         for case in OVERHEAD:
             figures += overhead_figures(case, measure_overhead(case, path, calls))
+        for grid in STEP_GRIDS:
+            figures += step_figures(grid, measure_steps(grid, path, rounds))
     print()
     for entry in figures:
         if "met" not in entry:

@@ -71,3 +71,13 @@ def test_a_real_case_fills_the_table(bench, tmp_path):
     label, size, *medians = bench.line(case, seconds).split()
     assert (label, size, len(medians), medians[-1]) == ("quadratic_stencil", "16^2", len(bench.COLUMNS), "-")
     assert len(bench.heading()) == len(bench.line(case, seconds))
+
+
+@pytest.mark.parametrize("grid", [(16, 16), (8, 8, 8)])
+def test_steps_with_a_deconvolution_are_over_the_bare_one(bench, grid, tmp_path):
+    figures = bench.step_figures(grid, bench.measure_steps(grid, tmp_path / "model.pt", rounds=3))
+    assert [entry["name"].split(", ")[1] for entry in figures] == [
+        "added to the fluxes / bare",
+        "in their place / bare",
+    ]
+    assert all(entry["value"] > 0 for entry in figures)
