@@ -16,6 +16,9 @@ from hpcsurrogate.couple.runs import MAX_BATCH_POINTS
 from hpcsurrogate.evaluate.aposteriori import log_spectrum_error
 from hpcsurrogate.physics.hosts import AnyHost, fold_closure, make_host
 
+# Rungs are rivals of the learned closure, with which it does no harm to be lenient, and the dearest runs of all.
+RUNG_DURATIONS = 5.0
+
 
 @dataclass(frozen=True)
 class LongRun:
@@ -129,8 +132,14 @@ class Endurance:
 
 
 def carry_on(plan: Plan, entry: Entry, velocity: Tensor) -> Endurance | None:
-    """Run an entry from starts at the points of its host for `couple.long_run`; None if that is nothing."""
-    num_intervals = round(plan.experiment.couple.long_run * plan.num_intervals)
+    """Run an entry from starts at the points of its host for `couple.long_run`; None if that is nothing.
+
+    A rung of a ladder for no more than `RUNG_DURATIONS` (tests/unit/couple/test_stability.py).
+    """
+    durations = plan.experiment.couple.long_run
+    if entry.ladder_of is not None:
+        durations = min(durations, RUNG_DURATIONS)
+    num_intervals = round(durations * plan.num_intervals)
     if not num_intervals:
         return None
     host = make_host(entry.host, plan.experiment.flow)

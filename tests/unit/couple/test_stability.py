@@ -1,5 +1,6 @@
 """Long runs whose outcome is known."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ from hpcsurrogate.couple.contenders import make_entries
 from hpcsurrogate.couple.observation import Observer, Statistics
 from hpcsurrogate.couple.plan import Plan
 from hpcsurrogate.couple.reference import build_references, place_starts, reference_key
-from hpcsurrogate.couple.stability import record_noise, run_long, run_on, run_recorded
+from hpcsurrogate.couple.stability import carry_on, record_noise, run_long, run_on, run_recorded
 from hpcsurrogate.physics.exact import laminar_kolmogorov
 from hpcsurrogate.physics.hosts import make_host
 
@@ -83,6 +84,15 @@ def test_noise_of_a_record_is_that_of_the_means_of_its_realisations():
     found = record_noise(SimpleNamespace(energy=series[..., 0], spectrum=series), of_each=2)
     assert found.energy == pytest.approx(0.5)  # 2 +- 1: the deviation is sqrt 2, over sqrt 2 realisations
     assert found.spectrum == pytest.approx(0.5 / 2**0.5)
+
+
+@pytest.mark.parametrize(("ladder_of", "durations"), [(None, 7.0), ("no closure", 5.0)])
+def test_rungs_of_a_ladder_are_carried_on_for_less(recorded, make_experiment, ladder_of, durations):
+    plan = Plan(make_experiment(couple={"long_run": 7.0}), recorded)
+    entry = replace(make_entries(plan.experiment, plan.interval)[0], ladder_of=ladder_of)
+    reference = build_references(plan, [entry.host], place_starts(plan, plan.realisations, 1))
+    found = carry_on(plan, entry, reference[reference_key(entry.host)].velocity)
+    assert found.duration == pytest.approx(durations * plan.duration)
 
 
 def test_a_run_is_carried_on_until_it_blows_up(host, settled):
