@@ -3,7 +3,7 @@
 Each case is an experiment of configs/, walked from the direct simulation to the comparison. What is done is kept in the
 directory, so that a second run only reads it. Every figure is a number of couple.json, unseen.json or evaluate.json of
 that run, with its 95 % interval over the starts where there is one; the best classical way stands on a line of its own.
-Two cases are then run from sixteen starts for 100,000 steps.
+Two cases are then run from sixteen starts for 100,000 steps, beside a long record of the same flow.
 
     python scripts/bench_closures.py --directory runs/closures --json bench.json
 """

@@ -1,13 +1,24 @@
 """The list of runs: roles, time steps, ladder."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from hpcsurrogate.core.errors import ConfigError
+from hpcsurrogate.core.config import FiniteVolumeHost, Flow
+from hpcsurrogate.core.errors import ConfigError, ModelRefusedError
 from hpcsurrogate.core.paths import RunPaths
-from hpcsurrogate.couple.contenders import build_closure, fit_time_step, make_entries
+from hpcsurrogate.couple.contenders import (
+    LearnedClosure,
+    build_closure,
+    fit_time_step,
+    make_entries,
+    require_same_fluxes,
+)
 from hpcsurrogate.couple.plan import Plan
-from hpcsurrogate.physics.hosts import make_host
+from hpcsurrogate.embed.artifact import load_artifact
+from hpcsurrogate.physics.hosts import fold_closure, make_host
+from scripts.random_artifacts import random_velocity, write_random_artifact
 
 
 @pytest.mark.parametrize(
@@ -104,3 +115,31 @@ def test_the_learned_closure_counts_the_cells_that_a_guard_would_take_from_it(
     assert closure.fallback_fraction == 0
     closure.watch(velocity)
     assert closure.fallback_fraction == pytest.approx(1 / 3)
+
+
+@pytest.fixture
+def deconvolution(tmp_path):
+    """An artifact that stands in place of its host's fluxes, with its host."""
+    config = FiniteVolumeHost(kind="finite_volume", grid=(12, 16), time_step=0.01)
+    flow = Flow(viscosity=1e-3, domain=(3.0, 4.0))
+    model = {"kind": "deconvolution", "knots": 8}
+    write_random_artifact(tmp_path / "model.pt", model, config, flow, random_velocity(config))
+    return load_artifact(tmp_path / "model.pt"), make_host(config, flow, torch.float64)
+
+
+def test_an_artifact_stands_in_place_of_the_fluxes_in_the_precision_of_the_host(deconvolution):
+    artifact, host = deconvolution
+    closure = LearnedClosure(artifact)
+    folded, left = fold_closure(host, closure)
+    assert left is None
+    velocity = host.project(artifact.golden_inputs[0].double())
+    expected = host.tendency(velocity, closure)
+    assert (folded.tendency(velocity) - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_an_artifact_for_other_fluxes_is_refused(deconvolution):
+    artifact, _ = deconvolution
+    require_same_fluxes(artifact)
+    other = replace(artifact, golden_output=1.01 * artifact.golden_output)
+    with pytest.raises(ModelRefusedError, match="`advection` is not the closure and the host's fluxes"):
+        require_same_fluxes(other)
