@@ -146,7 +146,7 @@ class AnswersForOneCell(GridClosure):
 
 
 def test_a_result_of_another_shape_is_not_repeated_over_the_field(tmp_path, library, monkeypatch):
-    monkeypatch.setattr("random_artifacts.GridClosure", AnswersForOneCell)
+    monkeypatch.setattr("random_artifacts.grid_closure", AnswersForOneCell)
     velocity, output = np.full((1, 2, 12, 10), np.nan, np.float32), np.full((1, 2, 12, 10), 7, np.float32)
     result = library.open(artifacts.write_grid(tmp_path / "model.pt")).apply([velocity], output)
     assert result.status == INTERNAL and "shape [1, 2, 1, 10]" in result.error and (output == 7).all()

@@ -96,7 +96,7 @@ class BreaksOnNaN(GridClosure):
     ("closure", "words"), [(LetsNaNThrough, "its guard lets through what is not finite"), (BreaksOnNaN, "failed: ")]
 )
 def test_a_guard_that_does_not_hold_is_found_at_open(closure, words, tmp_path, library, monkeypatch):
-    monkeypatch.setattr("random_artifacts.GridClosure", closure)
+    monkeypatch.setattr("random_artifacts.grid_closure", closure)
     path = artifacts.write_grid(tmp_path / "model.pt")
     status, handle = library.try_open(path)
     assert not library.c.hpcs_is_recoverable(status) and handle.value is None
