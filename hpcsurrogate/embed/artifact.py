@@ -118,15 +118,7 @@ class Artifact:
         return hasattr(self.module, "advection")
 
     def advection(self, velocity: Tensor) -> Tensor:
-        """Return a call and the host's own -div(u u) in one, for a host that can leave its fluxes out.
-
-        Parameters
-        ----------
-        velocity : Tensor    as in a call, kind `grid`
-
-        Returns
-        -------
-        Tensor    shape of the velocity, not projected [m/s^2]
+        """Return what a call does and the host's own -div(u u) in one, not projected, for a host that leaves it out.
 
         Raises
         ------
