@@ -66,12 +66,12 @@ def _quickly(text: bytes, num_rows: int, num_columns: int, columns: Sequence[int
 
 def _is_even(text: bytes, num_rows: int, num_columns: int) -> bool:
     """Whether words are parted by one blank, or one end of a row, each where it should be."""
-    if b"\t" in text or b"\r" in text:
+    if text.startswith((b" ", b"\n")) or b"\t" in text or b"\r" in text:
         return False
     letters = np.frombuffer(text, np.uint8)
     is_end = letters == _NEWLINE
     gaps = np.flatnonzero((letters == _BLANK) | is_end)
-    if len(gaps) != num_rows * num_columns or gaps[0] == 0 or (np.diff(gaps) == 1).any():
+    if len(gaps) != num_rows * num_columns or (np.diff(gaps) == 1).any():
         return False
     return bool(is_end[gaps[num_columns - 1 :: num_columns]].all())
 

@@ -21,6 +21,7 @@ BLOCK = 1 << 17  # bytes that are read and parsed at once: more would leave the 
 MOST_ROWS = 10**9
 EXACT = 2**53
 LONGEST_LINE = 1 << 20  # bytes; more is no file of LAMMPS
+USUAL_ROW = 128  # bytes; a block may hold many small tables, each of which looks no further than it needs
 
 
 class CutShortError(DataError):
@@ -184,9 +185,15 @@ class LammpsText:
         """Take up to so many whole lines, as many as are in memory; at least one unless the file ends."""
         while self._buffer.find(b"\n", self._place) < 0 and self._fill():
             pass
-        text = self._buffer[self._place : self._buffer.rfind(b"\n") + 1]
-        is_end = np.frombuffer(text, np.uint8) == ord("\n")
-        found = np.count_nonzero(is_end)  # more quickly than text.count
+        window, found = USUAL_ROW * most, 0
+        while found < most:
+            last = self._buffer.rfind(b"\n", self._place, self._place + window)
+            text = self._buffer[self._place : last + 1]
+            is_end = np.frombuffer(text, np.uint8) == ord("\n")
+            found = np.count_nonzero(is_end)  # more quickly than text.count
+            if self._place + window >= len(self._buffer):
+                break
+            window *= 4
         if found > most:
             text, found = text[: np.flatnonzero(is_end)[most - 1] + 1], most
         self._place += len(text)
