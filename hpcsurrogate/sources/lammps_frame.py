@@ -24,7 +24,7 @@ class Frame:
 
     Attributes
     ----------
-    place : str              path and line at which the frame begins, for messages
+    place : str              path, and line or step, at which the frame begins, for messages
     step : int
     time : float or None     [time] where the dump says it
     units : str or None      style of units where the dump says it, at its beginning
