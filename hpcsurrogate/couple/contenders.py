@@ -59,11 +59,12 @@ class LearnedClosure:
         return lambda grid: damping_rates(self._artifact, grid.shape).to(grid.device, grid.dtype)
 
     @property
-    def advection(self) -> Callable[[Tensor], Tensor] | None:
-        """If the file has it: what a host takes in place of its own -div(u u) and the closure [m/s^2]."""
+    def advection_hat(self) -> Callable[[Tensor, int], Tensor] | None:
+        """If the file has it: what a host takes in place of its own -div(u u) and the closure, as half-spectra."""
         if not self._artifact.has_advection:
             return None
-        return lambda velocity: self._artifact.advection(velocity.to(self._dtype)).to(velocity.dtype)
+        dtype = self._dtype.to_complex()
+        return lambda state, last: self._artifact.advection_hat(state.to(dtype), last).to(state.dtype)
 
     def watch(self, velocity: Tensor) -> None:
         """Count the cells of velocities (b, d, nx, ny[, nz]) [m/s] that fall back; of those alone that are finite."""
@@ -184,7 +185,7 @@ def require_same_spacing(artifact: Artifact, host: Host, flow: Flow) -> None:
 
 
 def require_same_fluxes(artifact: Artifact) -> None:
-    """Refuse a file whose `advection` is not its closure added to the central fluxes of second order.
+    """Refuse a file whose `advection_hat` is not its closure added to the central fluxes of second order.
 
     Raises
     ------
@@ -197,10 +198,13 @@ def require_same_fluxes(artifact: Artifact) -> None:
     grid = Grid(velocity.shape[2:], lengths, velocity.dtype)
     with torch.no_grad():
         fluxes = StaggeredAdvection(grid, order=2, advection="central")(velocity)
-        difference = relative_difference(artifact.advection(velocity), fluxes + artifact.golden_output)
+        axes = tuple(range(2, velocity.ndim))
+        rate_hat = artifact.advection_hat(torch.fft.rfftn(velocity, dim=axes), velocity.shape[-1])
+        rate = torch.fft.irfftn(rate_hat, s=velocity.shape[2:], dim=axes)
+        difference = relative_difference(rate, fluxes + artifact.golden_output)
     if not difference <= FLUX_TOLERANCE:
         raise ModelRefusedError(
-            f"{artifact.path}: `advection` is not the closure and the host's fluxes (relative difference "
+            f"{artifact.path}: `advection_hat` is not the closure and the host's fluxes (relative difference "
             f"{difference:.1e}); export the model again"
         )
 

@@ -114,21 +114,29 @@ class Artifact:
 
     @property
     def has_advection(self) -> bool:
-        """Whether the file has `advection`."""
-        return hasattr(self.module, "advection")
+        """Whether the file has `advection_hat`."""
+        return hasattr(self.module, "advection_hat")
 
-    def advection(self, velocity: Tensor) -> Tensor:
-        """Return what a call does and the host's own -div(u u) in one, not projected, for a host that leaves it out.
+    def advection_hat(self, velocity_hat: Tensor, last: int) -> Tensor:
+        """Return what a call does and the host's own -div(u u) in one, for a host with FFTs that leaves its own out.
+
+        Parameters
+        ----------
+        velocity_hat : Tensor, shape (b, d, nx[, ny], last // 2 + 1), complex    `rfftn` of the velocity, not scaled
+        last : int                                                               points along the last axis
+
+        Returns
+        -------
+        Tensor, shape of the velocity, complex    `rfftn` of the acceleration, not projected
 
         Raises
         ------
         ModelRefusedError    if the file does not have it: its closure is an addition to the host's fluxes
-        ShapeError           as in a call (tests/unit/export/test_networks_fourier.py)
+                             (tests/unit/export/test_networks_fourier.py)
         """
         if not self.has_advection:
-            raise ModelRefusedError(f"{self.path}: has no `advection`; add what it returns to your own fluxes")
-        self._check((velocity,))
-        return self.module.advection(velocity)
+            raise ModelRefusedError(f"{self.path}: has no `advection_hat`; add what it returns to your own fluxes")
+        return self.module.advection_hat(velocity_hat, last)
 
     def split(self, output: Tensor) -> dict[str, Tensor]:
         """Return what a call returned as its fields: of several outputs, the columns (n, c) of each."""

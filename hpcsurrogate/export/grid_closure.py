@@ -176,15 +176,25 @@ class GridClosure(nn.Module):
 
 
 class ReplacingGridClosure(GridClosure):
-    """A closure that a host can also take in place of its own fluxes, which saves both the work on them."""
+    """A closure that a host with FFTs can also take in place of its own fluxes, which saves both the work on them."""
 
     @torch.jit.export
-    def advection(self, velocity: Tensor) -> Tensor:
-        """`forward` and the host's own -div(u u) in one, by the network alone; shape of the velocity [m/s^2]."""
-        return self.network.advection(velocity)
+    def advection_hat(self, velocity_hat: Tensor, last: int) -> Tensor:
+        """`forward` and the host's own -div(u u) in one, by the network alone.
+
+        Parameters
+        ----------
+        velocity_hat : Tensor, shape (b, d, nx[, ny], last // 2 + 1), complex    `rfftn` of the velocity, not scaled
+        last : int                                                               points along the last axis
+
+        Returns
+        -------
+        Tensor, shape of the velocity, complex    `rfftn` of the acceleration, not projected
+        """
+        return self.network.advection_hat(velocity_hat, last)
 
 
 def grid_closure(network: nn.Module, *others: Any) -> GridClosure:
     """Return the closure of a network, with all that the network offers; parameters as of GridClosure."""
-    kind = ReplacingGridClosure if hasattr(network, "advection") else GridClosure
+    kind = ReplacingGridClosure if hasattr(network, "advection_hat") else GridClosure
     return kind(network, *others)

@@ -22,7 +22,7 @@ from hpcsurrogate.export.parity import TOLERANCES
 DEEPEST_LOOPS = 8  # more than any closure nests: loops that are left then have no known length
 
 # What hosts use beside `forward`, and what freezing would otherwise drop.
-METHODS = ("guarded", "classical", "advection")
+METHODS = ("guarded", "classical", "advection_hat")
 PRESERVED = (*METHODS, "facts", "golden")
 
 

@@ -11,9 +11,9 @@ h the largest spacing.
 
 On a staggered grid of second order most of the commutator is the error of the host's own fluxes. They are taken out,
 at the price of a few sums, and the exact term is put in for eight FFTs of a scalar: two forth and two back to reach the
-points, two forth and two back from there. A host that can leave its own fluxes out takes `advection` in their place:
-they are then neither computed nor taken out. Untrained, a = b = 1 and d^2 = START (k / kmax)^8: the deconvolved
-pseudo-spectral term with hyperviscosity.
+points, two forth and two back from there. A host that projects by FFTs, as ours does, takes `advection_hat` in place of
+its fluxes: they are then neither computed nor taken out, and the four FFTs between host and network fall away too.
+Untrained, a = b = 1 and d^2 = START (k / kmax)^8: the deconvolved pseudo-spectral term with hyperviscosity.
 """
 
 import math
@@ -65,22 +65,22 @@ class DeconvolutionNet(nn.Module):
 
     def forward(self, velocity: Tensor) -> Tensor:
         """Acceleration (b, 2, nx, ny) [m/s^2] of a staggered velocity of the same shape [m/s]."""
-        return self.advection(velocity) + flux_divergence(velocity, self.hx, self.hy)
-
-    def advection(self, velocity: Tensor) -> Tensor:
-        """What stands in place of the host's -div(u u), shape of the velocity [m/s^2]."""
         nx, ny = velocity.shape[2], velocity.shape[3]
+        rate = torch.fft.irfft2(self.advection_hat(torch.fft.rfft2(velocity), ny), s=[nx, ny])
+        return rate + flux_divergence(velocity, self.hx, self.hy)
+
+    def advection_hat(self, velocity_hat: Tensor, ny: int) -> Tensor:
+        """What stands in place of the host's -div(u u), both as half-spectra (b, 2, nx, ny // 2 + 1), not scaled."""
+        nx = velocity_hat.shape[2]
         # Of its own grid everything but the velocity is constant, and computed once for an exported network.
         if nx == self.nx and ny == self.ny:
             to_points, curl, from_points, linear = self.tables(self.nx, self.ny)
         else:
             to_points, curl, from_points, linear = self.tables(nx, ny)
-        velocity_hat = torch.fft.rfft2(velocity, norm="forward")
         u, v = to_fine_points(to_points * velocity_hat, nx, ny).unbind(1)
         products_hat = from_fine_points(torch.stack((u * v, (u - v) * (u + v)), 1), nx, ny)
         vorticity_rate_hat = (curl * products_hat).sum(1, keepdim=True)
-        rate_hat = torch.addcmul(linear * velocity_hat, from_points, vorticity_rate_hat)
-        return torch.fft.irfft2(rate_hat, s=[nx, ny], norm="forward")
+        return torch.addcmul(linear * velocity_hat, from_points, vorticity_rate_hat)
 
     def wavenumbers(self, nx: int, ny: int) -> tuple[Tensor, Tensor]:
         """Wavenumbers (nx, 1) and (1, ny // 2 + 1) of the half-spectrum, of the dtype of the parameters [rad/m]."""
@@ -96,9 +96,10 @@ class DeconvolutionNet(nn.Module):
 
         Returns
         -------
-        Tensor, shape (2, nx, ny // 2 + 1), complex    from the staggered points to point values at the cells' corners
+        Tensor, shape (2, nx, ny // 2 + 1), complex    from the staggered points to point values at the cells' corners, of a
+                                                           half-spectrum that is not scaled
         Tensor, same shape [1/m^2]                     from u v and u^2 - v^2 to the rate of the vorticity
-        Tensor, same shape, complex [m]                from a vorticity to face-averaged velocities
+        Tensor, same shape, complex [m]                from a vorticity to face-averaged velocities, not scaled
         Tensor, shape (nx, ny // 2 + 1) [1/s]          D
         """
         kx, ky = self.wavenumbers(nx, ny)
@@ -112,11 +113,11 @@ class DeconvolutionNet(nn.Module):
         face_average = torch.stack(torch.broadcast_tensors(sinc(half_y), sinc(half_x)))
         phase = torch.stack((2 * half_x + half_y, half_x + 2 * half_y))
         ones = torch.ones_like(phase)
-        to_points = torch.polar(ones, -phase) * (kept * (1 + before) / face_average)
+        to_points = torch.polar(ones / (nx * ny), -phase) * (kept * (1 + before) / face_average)
         curl = torch.stack((kept * (kx.square() - ky.square()), -kept * kx * ky))
         stream = kept * (1 + after) / k2.clamp_min(1e-30) * face_average
         along = torch.stack(torch.broadcast_tensors(ky, -kx))
-        from_points = torch.polar(ones, phase + 0.5 * math.pi) * (along * stream)
+        from_points = torch.polar(ones * (nx * ny), phase + 0.5 * math.pi) * (along * stream)
         host_k2 = (2 - 2 * torch.cos(2 * half_x)) / self.hx**2 + (2 - 2 * torch.cos(2 * half_y)) / self.hy**2
         linear = self.viscosity * (host_k2 - k2) - self.rate_scale * damping.square() * (k2 > 0)
         return to_points, curl, from_points, linear

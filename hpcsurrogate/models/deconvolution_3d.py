@@ -54,17 +54,19 @@ class DeconvolutionNet3D(nn.Module):
 
     def forward(self, velocity: Tensor) -> Tensor:
         """Acceleration (b, 3, nx, ny, nz) [m/s^2] of a staggered velocity of the same shape [m/s]."""
-        return self.advection(velocity) + flux_divergence(velocity, self.hx, self.hy, self.hz)
-
-    def advection(self, velocity: Tensor) -> Tensor:
-        """What stands in place of the host's -div(u u), shape of the velocity [m/s^2]."""
         nx, ny, nz = velocity.shape[2], velocity.shape[3], velocity.shape[4]
+        rate_hat = self.advection_hat(torch.fft.rfftn(velocity, dim=[2, 3, 4]), nz)
+        rate = torch.fft.irfftn(rate_hat, s=[nx, ny, nz], dim=[2, 3, 4])
+        return rate + flux_divergence(velocity, self.hx, self.hy, self.hz)
+
+    def advection_hat(self, velocity_hat: Tensor, nz: int) -> Tensor:
+        """What stands in place of the host's -div(u u), both half-spectra (b, 3, nx, ny, nz // 2 + 1), not scaled."""
+        nx, ny = velocity_hat.shape[2], velocity_hat.shape[3]
         # Of its own grid everything but the velocity is constant, and computed once for an exported network.
         if nx == self.nx and ny == self.ny and nz == self.nz:
             to_centres, k, along, from_centres, linear = self.tables(self.nx, self.ny, self.nz)
         else:
             to_centres, k, along, from_centres, linear = self.tables(nx, ny, nz)
-        velocity_hat = torch.fft.rfftn(velocity, dim=[2, 3, 4], norm="forward")
         u, v, w = to_fine_points(to_centres * velocity_hat, nx, ny, nz).unbind(1)
         ww = w * w
         products = torch.stack((u * u - ww, v * v - ww, u * v, u * w, v * w), 1)
@@ -72,8 +74,7 @@ class DeconvolutionNet3D(nn.Module):
         kx, ky, kz = k.unbind(0)
         flux = torch.stack((kx * xx + ky * xy + kz * xz, kx * xy + ky * yy + kz * yz, kx * xz + ky * yz), 1)
         potential = (along * flux).sum(1, keepdim=True)
-        rate_hat = torch.addcmul(linear * velocity_hat, from_centres, flux - k * potential)
-        return torch.fft.irfftn(rate_hat, s=[nx, ny, nz], dim=[2, 3, 4], norm="forward")
+        return torch.addcmul(linear * velocity_hat, from_centres, flux - k * potential)
 
     def wavenumbers(self, nx: int, ny: int, nz: int) -> Tensor:
         """Wavenumbers of the half-spectrum, shape (3, nx, ny, nz // 2 + 1), of the dtype of the parameters [rad/m]."""
@@ -110,8 +111,8 @@ class DeconvolutionNet3D(nn.Module):
         sx, sy, sz = sinc(half_x), sinc(half_y), sinc(half_z)
         face_average = torch.stack((sy * sz, sx * sz, sx * sy))
         ones = torch.ones_like(half)
-        to_centres = torch.polar(ones, -half) * (kept * (1 + before) / face_average)
-        from_centres = torch.polar(ones, half - 0.5 * math.pi) * (kept * (1 + after) * face_average)
+        to_centres = torch.polar(ones / (nx * ny * nz), -half) * (kept * (1 + before) / face_average)
+        from_centres = torch.polar(ones * (nx * ny * nz), half - 0.5 * math.pi) * (kept * (1 + after) * face_average)
         host_k2 = (
             (2 - 2 * torch.cos(2 * half_x)) / self.hx**2
             + (2 - 2 * torch.cos(2 * half_y)) / self.hy**2

@@ -59,6 +59,7 @@ class FiniteVolumeSolver:
         self._components = self._axes[0] - 1
         self._complex = torch.complex64 if grid.dtype == torch.float32 else torch.complex128
         self.advection = StaggeredAdvection(grid, order, advection)
+        self._advection_hat: Callable[[Tensor, int], Tensor] | None = None
         self._unit_divergence = self._projection_direction()
         self._unit_pressure = -self._unit_divergence.conj().resolve_conj()
         self._linear = self._linear_symbol()
@@ -77,6 +78,12 @@ class FiniteVolumeSolver:
         damped._damping = rates if self._damping is None else self._damping + rates
         damped._decay = Decay(-damped._damping, self._complex)
         return damped
+
+    def with_advection_hat(self, advection_hat: Callable[[Tensor, int], Tensor]) -> "FiniteVolumeSolver":
+        """The same solver with another -div(u u): velocity_hat and n_last to the acceleration, not yet projected."""
+        replaced = copy.copy(self)
+        replaced._advection_hat = advection_hat
+        return replaced
 
     # --- symbols in Fourier space --------------------------------------------------------------------------------
 
@@ -150,16 +157,23 @@ class FiniteVolumeSolver:
         return rate if self._damping is None else torch.addcmul(rate, self._damping, velocity_hat, value=-1)
 
     def _undamped_rhs(self, velocity_hat: Tensor, closure: Closure | None, held: Tensor | None) -> Tensor:
-        velocity = self.decode(velocity_hat)
-        acceleration = self.advection(velocity)
-        if closure is not None:
-            acceleration = acceleration + closure(velocity)
-        if held is not None:
-            acceleration = acceleration + held
-        rate = self._project_hat(self.encode(acceleration)).addcmul_(self._linear, velocity_hat)
+        acceleration_hat = self._acceleration_hat(velocity_hat, closure, held)
+        rate = self._project_hat(acceleration_hat).addcmul_(self._linear, velocity_hat)
         if self._drive is not None:
             return self._drive.add_to(rate, velocity_hat)
         return rate if self._force_hat is None else rate.add_(self._force_hat)
+
+    def _acceleration_hat(self, velocity_hat: Tensor, closure: Closure | None, held: Tensor | None) -> Tensor:
+        """Advection, closure and `held`, not yet projected."""
+        terms = [] if held is None else [held]
+        if closure is not None or self._advection_hat is None:
+            velocity = self.decode(velocity_hat)
+            terms += [] if closure is None else [closure(velocity)]
+            terms += [] if self._advection_hat is not None else [self.advection(velocity)]
+        spectra = [self.encode(sum(terms[1:], start=terms[0]))] if terms else []
+        if self._advection_hat is not None:
+            spectra.append(self._advection_hat(velocity_hat, self.grid.shape[-1]))
+        return sum(spectra[1:], start=spectra[0])
 
     def step(self, velocity_hat: Tensor, dt: float, closure: Closure | None = None, hold: bool = False) -> Tensor:
         """One classical fourth-order Runge-Kutta step of dt [s]; a damping is integrated exactly.

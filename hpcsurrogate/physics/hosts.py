@@ -1,6 +1,7 @@
 """The coarse solvers as hosts of a closure: one small interface over the finite-volume and the spectral solvers."""
 
 import copy
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -65,11 +66,10 @@ class StaggeredHost(_Host):
     def _decoder(self):
         return self.solver.decode
 
-    def with_advection(self, advection: Closure) -> "StaggeredHost":
-        """The same host with another -div(u u): velocity (b, d, nx, ny[, nz]) [m/s] to [m/s^2], before projection."""
+    def with_advection_hat(self, advection_hat: Callable[[Tensor, int], Tensor]) -> "StaggeredHost":
+        """The same host with another -div(u u), which takes the state and n_last, and need not be projected."""
         replaced = copy.copy(self)
-        replaced.solver = copy.copy(self.solver)
-        replaced.solver.advection = advection
+        replaced.solver = self.solver.with_advection_hat(advection_hat)
         return replaced
 
     @cached_property
@@ -147,8 +147,8 @@ def fold_closure(host: AnyHost, closure: Closure | None) -> tuple[AnyHost, Closu
     ----------
     host : a host
     closure : callable or None    a linear damping has `damping_rates(grid)`, a half-spectrum of rates [1/s]; one that
-                                  takes out the central fluxes of second order has `advection(velocity)`, what to put in
-                                  their place [m/s^2]
+                                  takes out the central fluxes of second order has `advection_hat(velocity_hat, n_last)`, what to
+                                  put in their place, both half-spectra, not scaled
 
     Notes
     -----
@@ -157,8 +157,8 @@ def fold_closure(host: AnyHost, closure: Closure | None) -> tuple[AnyHost, Closu
     """
     if (rates := getattr(closure, "damping_rates", None)) is not None:
         return host.with_damping(rates(host.grid)), None
-    if (advection := getattr(closure, "advection", None)) is not None and _has_those_fluxes(host.config):
-        return host.with_advection(advection), None
+    if (advection_hat := getattr(closure, "advection_hat", None)) is not None and _has_those_fluxes(host.config):
+        return host.with_advection_hat(advection_hat), None
     return host, closure
 
 

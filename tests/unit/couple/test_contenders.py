@@ -141,5 +141,5 @@ def test_an_artifact_for_other_fluxes_is_refused(deconvolution):
     artifact, _ = deconvolution
     require_same_fluxes(artifact)
     other = replace(artifact, golden_output=1.01 * artifact.golden_output)
-    with pytest.raises(ModelRefusedError, match="`advection` is not the closure and the host's fluxes"):
+    with pytest.raises(ModelRefusedError, match="`advection_hat` is not the closure and the host's fluxes"):
         require_same_fluxes(other)

@@ -38,7 +38,9 @@ def test_the_deconvolution_is_exported_in_place_of_the_fluxes_too(grid, tmp_path
     write_random_artifact(tmp_path / "model.pt", DECONVOLUTION, host, flow, velocity)
     loaded = load_artifact(tmp_path / "model.pt")
     fluxes = StaggeredAdvection(Grid(grid, flow.domain), 2, "central")(velocity)
-    assert_close(loaded.advection(velocity), loaded(velocity) + fluxes)
+    axes = tuple(range(2, velocity.ndim))
+    rate_hat = loaded.advection_hat(torch.fft.rfftn(velocity, dim=axes), grid[-1])
+    assert_close(torch.fft.irfftn(rate_hat, s=grid, dim=axes), loaded(velocity) + fluxes)
 
 
 def test_other_networks_have_nothing_to_put_in_place_of_the_fluxes(tmp_path):
@@ -46,8 +48,8 @@ def test_other_networks_have_nothing_to_put_in_place_of_the_fluxes(tmp_path):
     write_random_artifact(tmp_path / "model.pt", OPERATOR, HOST, Flow(viscosity=1e-3), velocity)
     loaded = load_artifact(tmp_path / "model.pt")
     assert not loaded.has_advection
-    with pytest.raises(ModelRefusedError, match="has no `advection`; add what it returns"):
-        loaded.advection(velocity)
+    with pytest.raises(ModelRefusedError, match="has no `advection_hat`; add what it returns"):
+        loaded.advection_hat(torch.fft.rfft2(velocity), velocity.shape[-1])
 
 
 def test_certificate_of_the_deconvolution(tmp_path):
