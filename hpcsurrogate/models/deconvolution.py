@@ -96,10 +96,9 @@ class DeconvolutionNet(nn.Module):
 
         Returns
         -------
-        Tensor, shape (2, nx, ny // 2 + 1), complex    from the staggered points to point values at the cells' corners, of a
-                                                           half-spectrum that is not scaled
+        Tensor, shape (2, nx, ny // 2 + 1), complex    from the state to point values at the cells' corners
         Tensor, same shape [1/m^2]                     from u v and u^2 - v^2 to the rate of the vorticity
-        Tensor, same shape, complex [m]                from a vorticity to face-averaged velocities, not scaled
+        Tensor, same shape, complex [m]                from a vorticity to the state
         Tensor, shape (nx, ny // 2 + 1) [1/s]          D
         """
         kx, ky = self.wavenumbers(nx, ny)

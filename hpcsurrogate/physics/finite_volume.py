@@ -80,7 +80,7 @@ class FiniteVolumeSolver:
         return damped
 
     def with_advection_hat(self, advection_hat: Callable[[Tensor, int], Tensor]) -> "FiniteVolumeSolver":
-        """The same solver with another -div(u u): velocity_hat and n_last to the acceleration, not yet projected."""
+        """The same solver with another -div(u u): velocity_hat and points along the last axis to the acceleration, not yet projected."""
         replaced = copy.copy(self)
         replaced._advection_hat = advection_hat
         return replaced

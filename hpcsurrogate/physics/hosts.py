@@ -67,7 +67,7 @@ class StaggeredHost(_Host):
         return self.solver.decode
 
     def with_advection_hat(self, advection_hat: Callable[[Tensor, int], Tensor]) -> "StaggeredHost":
-        """The same host with another -div(u u), which takes the state and n_last, and need not be projected."""
+        """The same host with another -div(u u), which takes the state and the points along the last axis, and need not be projected."""
         replaced = copy.copy(self)
         replaced.solver = self.solver.with_advection_hat(advection_hat)
         return replaced
@@ -147,8 +147,8 @@ def fold_closure(host: AnyHost, closure: Closure | None) -> tuple[AnyHost, Closu
     ----------
     host : a host
     closure : callable or None    a linear damping has `damping_rates(grid)`, a half-spectrum of rates [1/s]; one that
-                                  takes out the central fluxes of second order has `advection_hat(velocity_hat, n_last)`, what to
-                                  put in their place, both half-spectra, not scaled
+                                  takes out the central fluxes of second order has `advection_hat(velocity_hat, last)`,
+                                  what to put in their place, both half-spectra, not scaled
 
     Notes
     -----
