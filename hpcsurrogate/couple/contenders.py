@@ -23,6 +23,7 @@ from hpcsurrogate.embed.damping import damping_rates
 from hpcsurrogate.physics.advection import StaggeredAdvection
 from hpcsurrogate.physics.closures import make_classical
 from hpcsurrogate.physics.filter_widths import filter_widths
+from hpcsurrogate.physics.finite_volume import AdvectionHat
 from hpcsurrogate.physics.grid import Grid
 from hpcsurrogate.physics.hosts import AnyHost
 
@@ -59,12 +60,12 @@ class LearnedClosure:
         return lambda grid: damping_rates(self._artifact, grid.shape).to(grid.device, grid.dtype)
 
     @property
-    def advection_hat(self) -> Callable[[Tensor, int], Tensor] | None:
+    def advection_hat(self) -> AdvectionHat | None:
         """If the file has it: what a host takes in place of its own -div(u u) and the closure, as half-spectra."""
         if not self._artifact.has_advection:
             return None
         dtype = self._dtype.to_complex()
-        return lambda state, last: self._artifact.advection_hat(state.to(dtype), last).to(state.dtype)
+        return lambda state, last, stage: self._artifact.advection_hat(state.to(dtype), last, stage).to(state.dtype)
 
     def watch(self, velocity: Tensor) -> None:
         """Count the cells of velocities (b, d, nx, ny[, nz]) [m/s] that fall back; of those alone that are finite."""
@@ -199,8 +200,9 @@ def require_same_fluxes(artifact: Artifact) -> None:
     with torch.no_grad():
         fluxes = StaggeredAdvection(grid, order=2, advection="central")(velocity)
         axes = tuple(range(2, velocity.ndim))
-        rate_hat = artifact.advection_hat(torch.fft.rfftn(velocity, dim=axes), velocity.shape[-1])
-        rate = torch.fft.irfftn(rate_hat, s=velocity.shape[2:], dim=axes)
+        velocity_hat = torch.fft.rfftn(velocity, dim=axes)
+        stages_hat = [artifact.advection_hat(velocity_hat, velocity.shape[-1], stage) for stage in (0, 1)]
+        rate = torch.fft.irfftn(sum(stages_hat) / 2, s=velocity.shape[2:], dim=axes)
         difference = relative_difference(rate, fluxes + artifact.golden_output)
     if not difference <= FLUX_TOLERANCE:
         raise ModelRefusedError(

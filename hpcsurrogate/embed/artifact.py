@@ -117,17 +117,19 @@ class Artifact:
         """Whether the file has `advection_hat`."""
         return hasattr(self.module, "advection_hat")
 
-    def advection_hat(self, velocity_hat: Tensor, last: int) -> Tensor:
+    def advection_hat(self, velocity_hat: Tensor, last: int, stage: int) -> Tensor:
         """Return what a call does and the host's own -div(u u) in one, for a host with FFTs that leaves its own out.
 
         Parameters
         ----------
         velocity_hat : Tensor, shape (b, d, nx[, ny], last // 2 + 1), complex    `rfftn` of the velocity, not scaled
         last : int                                                               points along the last axis
+        stage : int                                                              of the host's step: even, or odd
 
         Returns
         -------
-        Tensor, shape of the velocity, complex    `rfftn` of the acceleration, not projected
+        Tensor, shape of the velocity, complex    `rfftn` of the acceleration, not projected. The mean of an even and an
+                                                  odd stage is the sum that it stands for
 
         Raises
         ------
@@ -136,7 +138,7 @@ class Artifact:
         """
         if not self.has_advection:
             raise ModelRefusedError(f"{self.path}: has no `advection_hat`; add what it returns to your own fluxes")
-        return self.module.advection_hat(velocity_hat, last)
+        return self.module.advection_hat(velocity_hat, last, stage)
 
     def split(self, output: Tensor) -> dict[str, Tensor]:
         """Return what a call returned as its fields: of several outputs, the columns (n, c) of each."""

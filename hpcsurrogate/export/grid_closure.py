@@ -179,19 +179,21 @@ class ReplacingGridClosure(GridClosure):
     """A closure that a host with FFTs can also take in place of its own fluxes, which saves both the work on them."""
 
     @torch.jit.export
-    def advection_hat(self, velocity_hat: Tensor, last: int) -> Tensor:
+    def advection_hat(self, velocity_hat: Tensor, last: int, stage: int) -> Tensor:
         """`forward` and the host's own -div(u u) in one, by the network alone.
 
         Parameters
         ----------
         velocity_hat : Tensor, shape (b, d, nx[, ny], last // 2 + 1), complex    `rfftn` of the velocity, not scaled
         last : int                                                               points along the last axis
+        stage : int                                                              of the host's step: even, or odd
 
         Returns
         -------
-        Tensor, shape of the velocity, complex    `rfftn` of the acceleration, not projected
+        Tensor, shape of the velocity, complex    `rfftn` of the acceleration, not projected. The mean of an even and an
+                                                  odd stage is the sum that it stands for
         """
-        return self.network.advection_hat(velocity_hat, last)
+        return self.network.advection_hat(velocity_hat, last, stage)
 
 
 def grid_closure(network: nn.Module, *others: Any) -> GridClosure:

@@ -4,16 +4,20 @@
     A = a(q) / F,   B = b(q) F,   D = -nu (k^2 - k_h^2) - R d(q)^2,   q = |k| h / pi    (as factors of a mode)
 
 Legend: F face average, which is what the host means by its velocity: sinc(k h / 2) across each axis but the
-component's own; N = -P div(v v), P projection, of point values v on a grid 3/2 as fine, so that no product is aliased
-(S. A. Orszag, J. Atmos. Sci. 28, 1074 (1971)); nu viscosity; k_h^2 what the host's second differences make of k^2;
-a, b, d learned, cubics through their values at the knots, functions of |k| alone; R = u_rms / h of the training data;
-h the largest spacing.
+component's own; N = -P div(v v), P projection, of point values v on two grids of the host's spacing, one half a cell
+from the other along both axes; nu viscosity; k_h^2 what the host's second differences make of k^2; a, b, d learned,
+cubics through their values at the knots, functions of |k| alone; R = u_rms / h of the training data; h the largest
+spacing.
+
+A product aliased along one axis has opposite signs on the two grids (G. S. Patterson and S. A. Orszag, Phys. Fluids 14,
+2538 (1971)). `forward` takes the mean of both. A host takes one at even stages of its step and the other at odd ones,
+which in the classical fourth-order step weigh as much, so that the aliases cancel from stage to stage. With FFTs of its
+own, as ours has, it also saves those to and from the network: `advection_hat` is two to reach the points and two back,
+as many as the host's own fluxes need, and those are neither computed nor taken out.
 
 On a staggered grid of second order most of the commutator is the error of the host's own fluxes. They are taken out,
-at the price of a few sums, and the exact term is put in for eight FFTs of a scalar: two forth and two back to reach the
-points, two forth and two back from there. A host that projects by FFTs, as ours does, takes `advection_hat` in place of
-its fluxes: they are then neither computed nor taken out, and the four FFTs between host and network fall away too.
-Untrained, a = b = 1 and d^2 = START (k / kmax)^8: the deconvolved pseudo-spectral term with hyperviscosity.
+and the exact term is put in. Untrained, a = b = 1 and d^2 = START (k / kmax)^8: the deconvolved pseudo-spectral term
+with hyperviscosity.
 """
 
 import math
@@ -66,21 +70,26 @@ class DeconvolutionNet(nn.Module):
     def forward(self, velocity: Tensor) -> Tensor:
         """Acceleration (b, 2, nx, ny) [m/s^2] of a staggered velocity of the same shape [m/s]."""
         nx, ny = velocity.shape[2], velocity.shape[3]
-        rate = torch.fft.irfft2(self.advection_hat(torch.fft.rfft2(velocity), ny), s=[nx, ny])
-        return rate + flux_divergence(velocity, self.hx, self.hy)
+        velocity_hat = torch.fft.rfft2(velocity)
+        twice_hat = self.advection_hat(velocity_hat, ny, 0) + self.advection_hat(velocity_hat, ny, 1)
+        return 0.5 * torch.fft.irfft2(twice_hat, s=[nx, ny]) + flux_divergence(velocity, self.hx, self.hy)
 
-    def advection_hat(self, velocity_hat: Tensor, ny: int) -> Tensor:
-        """What stands in place of the host's -div(u u), both as half-spectra (b, 2, nx, ny // 2 + 1), not scaled."""
+    def advection_hat(self, velocity_hat: Tensor, ny: int, stage: int) -> Tensor:
+        """What stands in place of the host's -div(u u), both as half-spectra (b, 2, nx, ny // 2 + 1), not scaled.
+
+        Products are taken at the cells' centres at even stages, at their corners at odd ones.
+        """
         nx = velocity_hat.shape[2]
         # Of its own grid everything but the velocity is constant, and computed once for an exported network.
         if nx == self.nx and ny == self.ny:
-            to_points, curl, from_points, linear = self.tables(self.nx, self.ny)
+            to_points, from_points, curl, linear = self.tables(self.nx, self.ny)
         else:
-            to_points, curl, from_points, linear = self.tables(nx, ny)
-        u, v = to_fine_points(to_points * velocity_hat, nx, ny).unbind(1)
-        products_hat = from_fine_points(torch.stack((u * v, (u - v) * (u + v)), 1), nx, ny)
+            to_points, from_points, curl, linear = self.tables(nx, ny)
+        grid = stage % 2
+        u, v = torch.fft.irfft2(to_points[grid] * velocity_hat, s=[nx, ny], norm="forward").unbind(1)
+        products_hat = torch.fft.rfft2(torch.stack((u * v, (u - v) * (u + v)), 1), norm="forward")
         vorticity_rate_hat = (curl * products_hat).sum(1, keepdim=True)
-        return torch.addcmul(linear * velocity_hat, from_points, vorticity_rate_hat)
+        return torch.addcmul(linear * velocity_hat, from_points[grid], vorticity_rate_hat)
 
     def wavenumbers(self, nx: int, ny: int) -> tuple[Tensor, Tensor]:
         """Wavenumbers (nx, 1) and (1, ny // 2 + 1) of the half-spectrum, of the dtype of the parameters [rad/m]."""
@@ -96,10 +105,10 @@ class DeconvolutionNet(nn.Module):
 
         Returns
         -------
-        Tensor, shape (2, nx, ny // 2 + 1), complex    from the state to point values at the cells' corners
-        Tensor, same shape [1/m^2]                     from u v and u^2 - v^2 to the rate of the vorticity
-        Tensor, same shape, complex [m]                from a vorticity to the state
-        Tensor, shape (nx, ny // 2 + 1) [1/s]          D
+        Tensor, shape (2, 2, nx, ny // 2 + 1), complex    from the state to point values at the centres, at the corners
+        Tensor, same shape, complex [m]                   from a vorticity at the centres, at the corners, to the state
+        Tensor, shape (2, nx, ny // 2 + 1) [1/m^2]        from u v and u^2 - v^2 to the rate of the vorticity
+        Tensor, shape (nx, ny // 2 + 1) [1/s]             D
         """
         kx, ky = self.wavenumbers(nx, ny)
         k2 = kx.square() + ky.square()
@@ -110,7 +119,8 @@ class DeconvolutionNet(nn.Module):
         below = (half_x.abs() < 0.5 * math.pi - 0.25 / nx) & (half_y < 0.5 * math.pi - 0.25 / ny)
         kept = (below & (half_x.square() + half_y.square() < self.cut)).to(k2.dtype)
         face_average = torch.stack(torch.broadcast_tensors(sinc(half_y), sinc(half_x)))
-        phase = torch.stack((2 * half_x + half_y, half_x + 2 * half_y))
+        half = torch.stack(torch.broadcast_tensors(half_x, half_y))
+        phase = torch.stack((half, half + half_x + half_y))
         ones = torch.ones_like(phase)
         to_points = torch.polar(ones / (nx * ny), -phase) * (kept * (1 + before) / face_average)
         curl = torch.stack((kept * (kx.square() - ky.square()), -kept * kx * ky))
@@ -119,7 +129,7 @@ class DeconvolutionNet(nn.Module):
         from_points = torch.polar(ones * (nx * ny), phase + 0.5 * math.pi) * (along * stream)
         host_k2 = (2 - 2 * torch.cos(2 * half_x)) / self.hx**2 + (2 - 2 * torch.cos(2 * half_y)) / self.hy**2
         linear = self.viscosity * (host_k2 - k2) - self.rate_scale * damping.square() * (k2 > 0)
-        return to_points, curl, from_points, linear
+        return to_points, from_points, curl, linear
 
 
 def knots_per_kmax(spacing: tuple[float, ...], knots: int) -> float:
@@ -133,29 +143,6 @@ def first_values(knots_per_kmax: float, knots: int) -> Tensor:
     values = torch.zeros(knots, 3)
     values[:, 2] = math.sqrt(START) * ratio**START_POWER
     return values
-
-
-def fine_points(points: int) -> int:
-    """Points of an axis on the grid where products are taken: even, and at least 3/2 as many."""
-    return 2 * ((3 * points + 3) // 4)
-
-
-def to_fine_points(coefficients: Tensor, nx: int, ny: int) -> Tensor:
-    """Values (b, c, mx, my) on the finer grid of coefficients (b, c, nx, ny // 2 + 1); Nyquist modes are left out."""
-    mx, my = fine_points(nx), fine_points(ny)
-    low, high = (nx + 1) // 2, (nx - 1) // 2
-    positive, negative = coefficients[:, :, :low], coefficients[:, :, nx - high :]
-    between = coefficients.new_zeros([coefficients.shape[0], coefficients.shape[1], mx - low - high, ny // 2 + 1])
-    padded = torch.cat((positive, between, negative), 2)
-    return torch.fft.irfft(torch.fft.ifft(padded, dim=2, norm="forward"), n=my, dim=3, norm="forward")
-
-
-def from_fine_points(values: Tensor, nx: int, ny: int) -> Tensor:
-    """Coefficients (b, c, nx, ny // 2 + 1) of values (b, c, mx, my) on the finer grid."""
-    columns = torch.fft.rfft(values, dim=3, norm="forward")[:, :, :, : ny // 2 + 1]
-    coefficients = torch.fft.fft(columns, dim=2, norm="forward")
-    high = (nx - 1) // 2
-    return torch.cat((coefficients[:, :, : nx - high], coefficients[:, :, values.shape[2] - high :]), 2)
 
 
 def flux_divergence(velocity: Tensor, hx: float, hy: float) -> Tensor:

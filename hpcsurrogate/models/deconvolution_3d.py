@@ -2,9 +2,9 @@
 
     acceleration = B N(A u) + D u + div(flux of the host)
 
-Legend: as in deconvolution.py; centre = the middle of a cell, where all three components are brought together, half a
-cell from each one's own face. Fourteen FFTs of a scalar: three forth and three back to reach the centres, five forth
-from there, since the trace of the product goes into the pressure, and three back.
+Legend: as in deconvolution.py; the points are the centres of the cells at even stages, half a cell from each
+component's own face, and their corners at odd ones. In a host with FFTs of its own, three to reach the points and five
+back, since the trace of the product goes into the pressure; the host's own fluxes need three and three.
 """
 
 import math
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hpcsurrogate.models.deconvolution import fine_points, first_values, knots_per_kmax, sinc
+from hpcsurrogate.models.deconvolution import first_values, knots_per_kmax, sinc
 from hpcsurrogate.models.spline import spline
 
 
@@ -55,26 +55,31 @@ class DeconvolutionNet3D(nn.Module):
     def forward(self, velocity: Tensor) -> Tensor:
         """Acceleration (b, 3, nx, ny, nz) [m/s^2] of a staggered velocity of the same shape [m/s]."""
         nx, ny, nz = velocity.shape[2], velocity.shape[3], velocity.shape[4]
-        rate_hat = self.advection_hat(torch.fft.rfftn(velocity, dim=[2, 3, 4]), nz)
-        rate = torch.fft.irfftn(rate_hat, s=[nx, ny, nz], dim=[2, 3, 4])
+        velocity_hat = torch.fft.rfftn(velocity, dim=[2, 3, 4])
+        twice_hat = self.advection_hat(velocity_hat, nz, 0) + self.advection_hat(velocity_hat, nz, 1)
+        rate = 0.5 * torch.fft.irfftn(twice_hat, s=[nx, ny, nz], dim=[2, 3, 4])
         return rate + flux_divergence(velocity, self.hx, self.hy, self.hz)
 
-    def advection_hat(self, velocity_hat: Tensor, nz: int) -> Tensor:
-        """What stands in place of the host's -div(u u), both half-spectra (b, 3, nx, ny, nz // 2 + 1), not scaled."""
+    def advection_hat(self, velocity_hat: Tensor, nz: int, stage: int) -> Tensor:
+        """What stands in place of the host's -div(u u), both half-spectra (b, 3, nx, ny, nz // 2 + 1), not scaled.
+
+        Products are taken at the cells' centres at even stages, at their corners at odd ones.
+        """
         nx, ny = velocity_hat.shape[2], velocity_hat.shape[3]
         # Of its own grid everything but the velocity is constant, and computed once for an exported network.
         if nx == self.nx and ny == self.ny and nz == self.nz:
-            to_centres, k, along, from_centres, linear = self.tables(self.nx, self.ny, self.nz)
+            to_points, from_points, k, along, linear = self.tables(self.nx, self.ny, self.nz)
         else:
-            to_centres, k, along, from_centres, linear = self.tables(nx, ny, nz)
-        u, v, w = to_fine_points(to_centres * velocity_hat, nx, ny, nz).unbind(1)
+            to_points, from_points, k, along, linear = self.tables(nx, ny, nz)
+        grid, axes = stage % 2, [2, 3, 4]
+        u, v, w = torch.fft.irfftn(to_points[grid] * velocity_hat, s=[nx, ny, nz], dim=axes, norm="forward").unbind(1)
         ww = w * w
         products = torch.stack((u * u - ww, v * v - ww, u * v, u * w, v * w), 1)
-        xx, yy, xy, xz, yz = from_fine_points(products, nx, ny, nz).unbind(1)
+        xx, yy, xy, xz, yz = torch.fft.rfftn(products, dim=axes, norm="forward").unbind(1)
         kx, ky, kz = k.unbind(0)
         flux = torch.stack((kx * xx + ky * xy + kz * xz, kx * xy + ky * yy + kz * yz, kx * xz + ky * yz), 1)
         potential = (along * flux).sum(1, keepdim=True)
-        return torch.addcmul(linear * velocity_hat, from_centres, flux - k * potential)
+        return torch.addcmul(linear * velocity_hat, from_points[grid], flux - k * potential)
 
     def wavenumbers(self, nx: int, ny: int, nz: int) -> Tensor:
         """Wavenumbers of the half-spectrum, shape (3, nx, ny, nz // 2 + 1), of the dtype of the parameters [rad/m]."""
@@ -92,11 +97,11 @@ class DeconvolutionNet3D(nn.Module):
 
         Returns
         -------
-        Tensor, shape (3, nx, ny, nz // 2 + 1), complex    from the staggered points to point values at the centres
-        Tensor, same shape, real [rad/m]                   k
-        Tensor, same shape, real [m/rad]                   k / k^2
-        Tensor, same shape, complex                        from k_j T_ij of the centres to face-averaged accelerations
-        Tensor, shape (nx, ny, nz // 2 + 1) [1/s]          D
+        Tensor, shape (2, 3, nx, ny, nz // 2 + 1), complex    from the state to point values at the centres, the corners
+        Tensor, same shape, complex                           from k_j T_ij at the centres, at the corners, to the state
+        Tensor, shape (3, nx, ny, nz // 2 + 1) [rad/m]        k
+        Tensor, same shape [m/rad]                            k / k^2
+        Tensor, shape (nx, ny, nz // 2 + 1) [1/s]             D
         """
         k = self.wavenumbers(nx, ny, nz)
         k2 = k.square().sum(0)
@@ -110,48 +115,17 @@ class DeconvolutionNet3D(nn.Module):
         kept = (below & (half_z < 0.5 * math.pi - 0.25 / nz)).to(k2.dtype)
         sx, sy, sz = sinc(half_x), sinc(half_y), sinc(half_z)
         face_average = torch.stack((sy * sz, sx * sz, sx * sy))
-        ones = torch.ones_like(half)
-        to_centres = torch.polar(ones / (nx * ny * nz), -half) * (kept * (1 + before) / face_average)
-        from_centres = torch.polar(ones * (nx * ny * nz), half - 0.5 * math.pi) * (kept * (1 + after) * face_average)
+        phase = torch.stack((half, half + half_x + half_y + half_z))
+        ones = torch.ones_like(phase)
+        to_points = torch.polar(ones / (nx * ny * nz), -phase) * (kept * (1 + before) / face_average)
+        from_points = torch.polar(ones * (nx * ny * nz), phase - 0.5 * math.pi) * (kept * (1 + after) * face_average)
         host_k2 = (
             (2 - 2 * torch.cos(2 * half_x)) / self.hx**2
             + (2 - 2 * torch.cos(2 * half_y)) / self.hy**2
             + (2 - 2 * torch.cos(2 * half_z)) / self.hz**2
         )
         linear = self.viscosity * (host_k2 - k2) - self.rate_scale * damping.square() * (k2 > 0)
-        return to_centres, k, k / k2.clamp_min(1e-30), from_centres, linear
-
-
-def to_fine_points(coefficients: Tensor, nx: int, ny: int, nz: int) -> Tensor:
-    """Values (b, c, mx, my, mz) on the finer grid of coefficients (b, c, nx, ny, nz // 2 + 1) without Nyquist modes."""
-    along_y = torch.fft.ifft(widened(coefficients, 3, fine_points(ny)), dim=3, norm="forward")
-    along_x = torch.fft.ifft(widened(along_y, 2, fine_points(nx)), dim=2, norm="forward")
-    return torch.fft.irfft(along_x, n=fine_points(nz), dim=4, norm="forward")
-
-
-def from_fine_points(values: Tensor, nx: int, ny: int, nz: int) -> Tensor:
-    """Coefficients (b, c, nx, ny, nz // 2 + 1) of values (b, c, mx, my, mz) on the finer grid."""
-    along_z = torch.fft.rfft(values, dim=4, norm="forward")[:, :, :, :, : nz // 2 + 1]
-    along_x = narrowed(torch.fft.fft(along_z, dim=2, norm="forward"), 2, nx)
-    return narrowed(torch.fft.fft(along_x, dim=3, norm="forward"), 3, ny)
-
-
-def widened(coefficients: Tensor, axis: int, size: int) -> Tensor:
-    """Zeros put between the positive and the negative modes of an axis, the Nyquist mode left out."""
-    points = coefficients.shape[axis]
-    low, high = (points + 1) // 2, (points - 1) // 2
-    positive, negative = coefficients.narrow(axis, 0, low), coefficients.narrow(axis, points - high, high)
-    batch, components, nx, ny, columns = coefficients.shape
-    missing = size - low - high
-    between = [batch, components, missing if axis == 2 else nx, missing if axis == 3 else ny, columns]
-    return torch.cat((positive, coefficients.new_zeros(between), negative), axis)
-
-
-def narrowed(coefficients: Tensor, axis: int, points: int) -> Tensor:
-    """The lowest modes of an axis."""
-    high = (points - 1) // 2
-    lowest = coefficients.narrow(axis, 0, points - high)
-    return torch.cat((lowest, coefficients.narrow(axis, coefficients.shape[axis] - high, high)), axis)
+        return to_points, from_points, k, k / k2.clamp_min(1e-30), linear
 
 
 def flux_divergence(velocity: Tensor, hx: float, hy: float, hz: float) -> Tensor:

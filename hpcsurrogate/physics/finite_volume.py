@@ -22,6 +22,8 @@ from hpcsurrogate.physics.grid import Grid, velocity_offset
 from hpcsurrogate.physics.time_stepping import Decay, integrating_factor_rk4, runge_kutta_4
 
 Closure = Callable[[Tensor], Tensor]
+# (velocity_hat, points along the last axis, stage of the step) -> half-spectra of an acceleration, not scaled either.
+AdvectionHat = Callable[[Tensor, int, int], Tensor]
 
 # order -> second-derivative stencil: centre, then distance 1, 2, 3.
 LAPLACIAN = {2: (-2.0, 1.0), 4: (-5 / 2, 4 / 3, -1 / 12), 6: (-49 / 18, 3 / 2, -3 / 20, 1 / 90)}
@@ -59,7 +61,7 @@ class FiniteVolumeSolver:
         self._components = self._axes[0] - 1
         self._complex = torch.complex64 if grid.dtype == torch.float32 else torch.complex128
         self.advection = StaggeredAdvection(grid, order, advection)
-        self._advection_hat: Callable[[Tensor, int], Tensor] | None = None
+        self._advection_hat: AdvectionHat | None = None
         self._unit_divergence = self._projection_direction()
         self._unit_pressure = -self._unit_divergence.conj().resolve_conj()
         self._linear = self._linear_symbol()
@@ -79,8 +81,8 @@ class FiniteVolumeSolver:
         damped._decay = Decay(-damped._damping, self._complex)
         return damped
 
-    def with_advection_hat(self, advection_hat: Callable[[Tensor, int], Tensor]) -> "FiniteVolumeSolver":
-        """The same solver with another -div(u u): velocity_hat and points along the last axis to the acceleration, not yet projected."""
+    def with_advection_hat(self, advection_hat: AdvectionHat) -> "FiniteVolumeSolver":
+        """The same solver with another -div(u u), not yet projected, from the state at every stage."""
         replaced = copy.copy(self)
         replaced._advection_hat = advection_hat
         return replaced
@@ -153,27 +155,30 @@ class FiniteVolumeSolver:
         self, velocity_hat: Tensor, stage: int = 0, closure: Closure | None = None, held: Tensor | None = None
     ) -> Tensor:
         """d velocity_hat / dt with pressure; closure and the acceleration `held` live at the staggered points."""
-        rate = self._undamped_rhs(velocity_hat, closure, held)
+        rate = self._undamped_rhs(velocity_hat, stage, closure, held)
         return rate if self._damping is None else torch.addcmul(rate, self._damping, velocity_hat, value=-1)
 
-    def _undamped_rhs(self, velocity_hat: Tensor, closure: Closure | None, held: Tensor | None) -> Tensor:
-        acceleration_hat = self._acceleration_hat(velocity_hat, closure, held)
+    def _undamped_rhs(self, velocity_hat: Tensor, stage: int, closure: Closure | None, held: Tensor | None) -> Tensor:
+        acceleration_hat = self._acceleration_hat(velocity_hat, stage, closure, held)
         rate = self._project_hat(acceleration_hat).addcmul_(self._linear, velocity_hat)
         if self._drive is not None:
             return self._drive.add_to(rate, velocity_hat)
         return rate if self._force_hat is None else rate.add_(self._force_hat)
 
-    def _acceleration_hat(self, velocity_hat: Tensor, closure: Closure | None, held: Tensor | None) -> Tensor:
+    def _acceleration_hat(
+        self, velocity_hat: Tensor, stage: int, closure: Closure | None, held: Tensor | None
+    ) -> Tensor:
         """Advection, closure and `held`, not yet projected."""
-        terms = [] if held is None else [held]
-        if closure is not None or self._advection_hat is None:
+        if self._advection_hat is None:
             velocity = self.decode(velocity_hat)
-            terms += [] if closure is None else [closure(velocity)]
-            terms += [] if self._advection_hat is not None else [self.advection(velocity)]
-        spectra = [self.encode(sum(terms[1:], start=terms[0]))] if terms else []
-        if self._advection_hat is not None:
-            spectra.append(self._advection_hat(velocity_hat, self.grid.shape[-1]))
-        return sum(spectra[1:], start=spectra[0])
+            acceleration = self.advection(velocity)
+            if closure is not None:
+                acceleration = acceleration + closure(velocity)
+            return self.encode(acceleration if held is None else acceleration + held)
+        acceleration_hat = self._advection_hat(velocity_hat, self.grid.shape[-1], stage)
+        if closure is not None:
+            acceleration_hat = acceleration_hat + self.encode(closure(self.decode(velocity_hat)))
+        return acceleration_hat if held is None else acceleration_hat + self.encode(held)
 
     def step(self, velocity_hat: Tensor, dt: float, closure: Closure | None = None, hold: bool = False) -> Tensor:
         """One classical fourth-order Runge-Kutta step of dt [s]; a damping is integrated exactly.
@@ -185,7 +190,7 @@ class FiniteVolumeSolver:
             held, closure = closure(self.decode(velocity_hat)), None
 
         def rhs(y: Tensor, stage: int) -> Tensor:
-            return self._undamped_rhs(y, closure, held)
+            return self._undamped_rhs(y, stage, closure, held)
 
         if self._damping is None:
             return runge_kutta_4(rhs, velocity_hat, dt)

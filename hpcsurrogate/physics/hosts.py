@@ -1,14 +1,13 @@
 """The coarse solvers as hosts of a closure: one small interface over the finite-volume and the spectral solvers."""
 
 import copy
-from collections.abc import Callable
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from hpcsurrogate.core.config import FiniteVolumeHost, Flow, Host, SpectralHost
-from hpcsurrogate.physics.finite_volume import Closure, FiniteVolumeSolver
+from hpcsurrogate.physics.finite_volume import AdvectionHat, Closure, FiniteVolumeSolver
 from hpcsurrogate.physics.grid import Grid
 from hpcsurrogate.physics.spectral import SpectralSolver
 from hpcsurrogate.physics.spectral_3d import SpectralSolver3D
@@ -66,8 +65,8 @@ class StaggeredHost(_Host):
     def _decoder(self):
         return self.solver.decode
 
-    def with_advection_hat(self, advection_hat: Callable[[Tensor, int], Tensor]) -> "StaggeredHost":
-        """The same host with another -div(u u), which takes the state and the points along the last axis, and need not be projected."""
+    def with_advection_hat(self, advection_hat: AdvectionHat) -> "StaggeredHost":
+        """The same host with another -div(u u), not yet projected, from its state at every stage."""
         replaced = copy.copy(self)
         replaced.solver = self.solver.with_advection_hat(advection_hat)
         return replaced
@@ -147,13 +146,13 @@ def fold_closure(host: AnyHost, closure: Closure | None) -> tuple[AnyHost, Closu
     ----------
     host : a host
     closure : callable or None    a linear damping has `damping_rates(grid)`, a half-spectrum of rates [1/s]; one that
-                                  takes out the central fluxes of second order has `advection_hat(velocity_hat, last)`,
-                                  what to put in their place, both half-spectra, not scaled
+                                  takes out the central fluxes of second order has `advection_hat`, what to put in
+                                  their place (physics.finite_volume.AdvectionHat)
 
     Notes
     -----
-    To round-off the host with its closure either way (tests/physics/test_hosts.py,
-    tests/unit/models/test_deconvolution.py).
+    To round-off the host with its closure either way (tests/physics/test_hosts.py); with `advection_hat` the mean of
+    even and odd stages is (tests/unit/models/test_deconvolution.py).
     """
     if (rates := getattr(closure, "damping_rates", None)) is not None:
         return host.with_damping(rates(host.grid)), None

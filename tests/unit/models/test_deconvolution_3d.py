@@ -10,6 +10,7 @@ from hpcsurrogate.models.deconvolution_3d import DeconvolutionNet3D, flux_diverg
 from hpcsurrogate.physics.finite_volume import FiniteVolumeSolver
 from hpcsurrogate.physics.grid import Grid
 from hpcsurrogate.physics.spectral_3d import SpectralSolver3D
+from tests.unit.models.test_deconvolution import coarse_modes, fine_values
 
 DOMAIN = (2 * math.pi, 3 * math.pi, 2 * math.pi)
 GRID = Grid((12, 16, 10), DOMAIN)
@@ -66,6 +67,21 @@ def test_untrained_without_damping_it_makes_the_host_exact_on_face_averages():
     computed = host.decode(host.rhs(host.encode(faces), 0, network))
     assert rate.square().mean() > 0.1
     torch.testing.assert_close(computed, averaged_rate, rtol=0, atol=1e-11)
+
+
+def test_aliases_cancel_between_even_and_odd_stages():
+    """Of a flow below 2/3 kmax no product is aliased along two axes, and the mean is the exact product."""
+    network = trained(GRID.spacing, 0.02)
+    kmax = math.pi / max(GRID.spacing)
+    velocity_hat = torch.fft.rfftn(noise(GRID.shape), dim=(2, 3, 4)) * (GRID.k2.sqrt() < 2 / 3 * kmax)
+    to_points, from_points, k, along, linear = network.tables(*GRID.shape)
+    u = fine_values(to_points[0] * velocity_hat)
+    stress_hat = coarse_modes((u[:, :, None] * u[:, None]).flatten(1, 2), GRID.shape).unflatten(1, (3, 3))
+    flux = (k * stress_hat).sum(2)
+    exact = linear * velocity_hat + from_points[0] * (flux - k * (along * flux).sum(1, keepdim=True))
+    even, odd = (network.advection_hat(velocity_hat, GRID.shape[-1], stage) for stage in (0, 1))
+    torch.testing.assert_close(0.5 * (even + odd), exact, rtol=0, atol=1e-12 * exact.abs().max().item())
+    assert (even - exact).abs().max() > 0.01 * exact.abs().max()
 
 
 def test_it_keeps_momentum_and_leaves_a_uniform_flow_alone():
