@@ -5,7 +5,8 @@ closure bears; schemes whose waves are slower on the grid, such as the bare one 
 on validation and training realisations; the test realisations are never seen here.
 
 A flow has rare moments that are faster than any of a short comparison, and a step that is too long for them ends the
-run there. So a longer step must also carry the run on, far beyond the comparison.
+run there. So a longer step must also carry the run on, far beyond the comparison; and since the fastest moment of a
+thousand such runs is faster still, the step that is taken is shorter than the one that did so.
 """
 
 import math
@@ -21,7 +22,7 @@ from hpcsurrogate.couple.stability import carry_on
 from hpcsurrogate.couple.tuning import Trials, search_references
 
 KEPT = 0.99  # share of the time to decorrelation that a longer step must keep
-# A step is this much shorter than the longest one found: other starts may hold faster eddies than those of the search.
+# A step is this much shorter than the longest one at which runs last: others may hold faster eddies than the search's.
 MARGIN = 1.2
 
 
@@ -39,8 +40,8 @@ class StepTrial:
 def lengthen_steps(plan: Plan, entries: Sequence[Entry]) -> tuple[list[Entry], dict[str, tuple[StepTrial, ...]]]:
     """Give every entry the longest step that is stable and keeps `KEPT` of its time to decorrelation, less `MARGIN`.
 
-    Carried on at that step for `couple.long_run`, it must stay finite; else the step is shortened until it does, down
-    to the given one. Collective.
+    Carried on at that step, before the margin, for `couple.long_run`, it must stay finite; else the step is shortened
+    until it does. No step becomes shorter than the given one. Collective.
 
     Parameters
     ----------
@@ -78,14 +79,13 @@ def lengthen_steps(plan: Plan, entries: Sequence[Entry]) -> tuple[list[Entry], d
 
 
 def shortened(plan: Plan, entry: Entry, reference: Reference, trials: Sequence[StepTrial]) -> int:
-    """Return the steps for each snapshot interval: `MARGIN` more than the fewest accepted, and more until it lasts."""
-    fewest = min(trial.steps_per_snapshot for trial in trials if trial.accepted)
-    steps = math.ceil(MARGIN * fewest)
-    while steps < entry.steps_per_snapshot:
+    """Return the steps for each snapshot interval: `MARGIN` more than the fewest accepted at which the run lasts."""
+    steps = min(trial.steps_per_snapshot for trial in trials if trial.accepted)
+    while (more := math.ceil(MARGIN * steps)) < entry.steps_per_snapshot:
         endurance = carry_on(plan, entry.with_steps(steps, plan.interval), reference.velocity)
         if endurance is None or endurance.blow_up_time is None:
-            return steps
-        steps = math.ceil(MARGIN * steps)
+            return more
+        steps = more
     return entry.steps_per_snapshot
 
 

@@ -64,7 +64,7 @@ def test_a_step_that_is_unstable_already_stays(recorded, make_experiment):
     assert after == before and [trial.stable for trial in tried["bare"]] == [False]
 
 
-@pytest.mark.parametrize(("shortest_that_lasts", "chosen"), [(1, 3), (5, 5), (20, 8)])
+@pytest.mark.parametrize(("shortest_that_lasts", "chosen"), [(1, 3), (3, 4), (4, 5), (6, 8), (20, 8)])
 def test_a_step_at_which_the_run_does_not_last_is_shortened(
     recorded, make_experiment, monkeypatch, shortest_that_lasts, chosen
 ):
