@@ -182,7 +182,7 @@ def _residual(model: ResidualModel, host: Host, flow: Flow, scales: Scales | Non
         )
     correction = build_model(model.correction, host, flow, scales)
     last = correction.layers[-1].parameters() if isinstance(correction, PeriodicCnn) else [correction.output]
-    return ResidualNet(build_model(model.base, host, flow, scales), correction, list(last))
+    return ResidualNet(build_model(model.base, host, flow, scales), correction, list(last), len(host.grid))
 
 
 def load_weights(experiment: Experiment, paths: RunPaths) -> nn.Module:

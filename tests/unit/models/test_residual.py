@@ -10,10 +10,13 @@ from safetensors.torch import save_file
 
 from hpcsurrogate.core.config import FiniteVolumeHost, Flow, Model, SpectralHost, Transfer
 from hpcsurrogate.core.errors import ConfigError
+from hpcsurrogate.couple.contenders import LearnedClosure
+from hpcsurrogate.embed.artifact import load_artifact
 from hpcsurrogate.models.build import build_model
-from hpcsurrogate.physics.hosts import make_host
+from hpcsurrogate.physics.hosts import fold_closure, make_host
 from hpcsurrogate.train.losses import squared_error
 from hpcsurrogate.train.transfer import initialise, parameter_groups
+from scripts.random_artifacts import random_velocity, write_random_artifact
 
 FLOW = Flow(viscosity=0.01)
 HOST = FiniteVolumeHost(kind="finite_volume", grid=(16, 16), time_step=0.02)
@@ -78,6 +81,21 @@ def test_has_the_symmetries_of_the_square_that_both_parts_have():
     assert (net.correction(velocity).abs().max() / net.base(velocity).abs().max()).item() > 0.1
     # Round-off of float64 through FFTs and sums over 50 points.
     torch.testing.assert_close(net(quarter_turn(velocity)), expected, rtol=0, atol=1e-12 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("grid", [(16, 16), (8, 6, 10)])
+def test_in_place_of_the_fluxes_of_the_host_it_is_the_same_in_the_mean_of_two_stages(grid, tmp_path):
+    config, flow = HOST.model_copy(update={"grid": grid}), Flow(viscosity=1e-3, domain=(2.0, 3.0, 4.0)[: len(grid)])
+    model = {"kind": "residual", "base": BASE, "correction": CNN}
+    velocity = random_velocity(config, torch.float64)
+    write_random_artifact(tmp_path / "model.pt", model, config, flow, velocity)
+    host, closure = make_host(config, flow, torch.float64), LearnedClosure(load_artifact(tmp_path / "model.pt"))
+    folded, left = fold_closure(host, closure)
+    assert left is None
+    state = host.encode(host.project(velocity))
+    expected = host.solver.rhs(state, 0, closure)
+    found = 0.5 * (folded.solver.rhs(state, 0) + folded.solver.rhs(state, 1))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12 * expected.abs().max().item())
 
 
 def test_scripted_is_the_eager_network():
